@@ -1,0 +1,48 @@
+/* error.h — one error vocabulary for the whole house; its numbers are the gRPC status codes.
+ * Owner:  the caller holds the struct; all texts are copied into it.
+ * Thread: any.   Leaf code returns -CODE; code that knows the story calls fail(). Only src/api maps
+ * codes to HTTP. The first cause wins: fail() on a filled error keeps the older story. */
+#pragma once
+
+#include "base/str.h"
+
+enum code {
+    OK = 0,
+    CANCELLED = 1,
+    UNKNOWN = 2,
+    INVALID = 3, /* INVALID_ARGUMENT */
+    TIMEOUT = 4, /* DEADLINE_EXCEEDED */
+    NOT_FOUND = 5,
+    EXISTS = 6,
+    DENIED = 7,    /* PERMISSION_DENIED */
+    EXHAUSTED = 8, /* RESOURCE_EXHAUSTED: a limit of ours, or memory */
+    PRECONDITION = 9,
+    ABORTED = 10, /* also: a stale ETag */
+    RANGE = 11,
+    UNIMPLEMENTED = 12,
+    INTERNAL = 13,
+    UNAVAILABLE = 14,
+    DATA_LOSS = 15,
+    UNAUTHENTICATED = 16,
+};
+
+struct error {
+    enum code code;
+    int http;        /* HTTP status where the contract wants another than the table's; 0 = table */
+    const char *tag; /* HTTP errorCode, such as "ERR_STATE_GET"; static storage; NULL = by code */
+    const char
+        *reason; /* ErrorInfo reason, such as "DAPR_STATE_NOT_FOUND"; static; NULL = no details */
+    char resource_type[16], resource[64]; /* ResourceInfo; empty = none */
+    char violation[32];                   /* field of a BadRequest detail; empty = none */
+    char text[512]; /* what happened and what to do about it; cut, never overrun */
+};
+
+const char *code_name(enum code code); /* "INVALID_ARGUMENT": the gRPC spelling */
+
+/* Fills *err (unless NULL or already filled) and returns -code. tag has static storage or is NULL.
+ */
+int fail(struct error *err, enum code code, const char *tag, const char *fmt, ...) PRINTF(4, 5);
+/* Puts "<context>: " before the text of an error that is already there. Returns -err->code. */
+int fail_wrap(struct error *err, const char *fmt, ...) PRINTF(2, 3);
+/* Replaces whatever is there; for the block that must answer with the contract's own error. */
+int fail_as(struct error *err, enum code code, const char *tag, const char *fmt, ...) PRINTF(4, 5);

@@ -1,0 +1,63 @@
+/* client.h — pooled HTTP client, HTTP/1.1 and HTTP/2 by prior knowledge, one API for both.
+ * Owner:  the client owns connections; a call is its caller's, http_call_free() ends it.
+ * Thread: any worker; each has a pool of its own. A call stays on its worker.
+ * Failure: -UNAVAILABLE no connection (nothing was sent, or a kept connection died before any
+ * answer), -CANCELLED, -TIMEOUT, -INVALID malformed answer, -EXHAUSTED the pool's limit. Limits:
+ * max_conns an address and worker (then callers queue), max_idle kept; response head by config. */
+#pragma once
+
+#include "http/message.h"
+
+struct http_client;
+struct http_call;
+
+struct http_client_config {
+    bool h2; /* HTTP/2 prior knowledge; streams share connections, up to 2048 each */
+    size_t max_conns, max_idle; /* an address and worker; 0 = 1024 and 64 */
+    uint64_t idle_timeout_ns;   /* a kept connection; 0 = 3 min */
+    uint64_t dial_timeout_ns;   /* 0 = 5 s */
+    size_t max_header_bytes;    /* of a response; 0 = 64 KiB */
+};
+
+struct http_client *http_client_new(
+    const struct http_client_config *config) WUR; /* NULL: out of memory */
+/* Closes all connections on all workers. Off-worker thread, no call may be left. */
+void http_client_free(struct http_client *c);
+
+struct http_response {
+    int status;
+    struct http_headers headers; /* in the call's arena */
+    int64_t content_length;      /* -1: unknown */
+};
+
+/* Takes a connection (dialling when needed) and sends the head with the first piece of the body, in
+ * one write when they fit; end = that is all of it. req->content_length -1 and !end: chunked. Host
+ * is added from req->authority, or the address. A kept connection that turns out dead before a byte
+ * of the answer came is replaced once when end is set. address: "host:port" or "unix:/path". */
+CO
+int http_call_start(struct http_client *c, const char *address, const struct http_request *req,
+                    str body, bool end, struct http_call **ret, struct error *err) WUR;
+CO
+int http_call_write(struct http_call *call, str data) WUR;
+CO
+int http_call_end(struct http_call *call, const struct http_headers *trailers) WUR;
+/* Waits for the final head; 1xx are passed over. The call may still be sending (another fiber of
+ * this worker may write while this one reads). */
+CO
+int http_call_response(struct http_call *call, const struct http_response **ret,
+                       struct error *err) WUR;
+/* As http_read(): 1 and a slice, 0 at the end, negative on failure. */
+CO
+int http_call_read(struct http_call *call, str *ret_chunk) WUR;
+CO
+int http_call_read_all(struct http_call *call, size_t max,
+                       str *ret) WUR; /* into the call's arena; -RANGE */
+const struct http_headers *http_call_trailers(
+    const struct http_call *call); /* after the end; NULL = none */
+struct arena *http_call_arena(struct http_call *call);
+/* Whether this call's connection was kept from an earlier one. */
+bool http_call_reused(const struct http_call *call);
+/* Keeps the connection when both sides have ended cleanly, otherwise closes it (h2: RST_STREAM
+ * CANCEL). */
+void http_call_free(struct http_call *call);
+void http_call_freep(struct http_call **call);
