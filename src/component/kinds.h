@@ -14,6 +14,8 @@ struct secret {
 
 struct secret_ops {
     struct component_type t;
+    /* Where they depend on the configuration (after open); NULL: t.features. */
+    unsigned (*features)(void *self);
     CO
     int (*get)(void *self, str name, struct kvs metadata, struct arena *a, struct kvs *ret,
                struct error *err);
