@@ -43,12 +43,11 @@ static int env_get(void *self, str name, struct kvs metadata, struct arena *a, s
                    struct error *err)
 {
     struct local_env *s = self;
-    char *full = arena_printf(a, "%s%.*s", s->prefix, (int)min_size(name.n, NAME_MAX_BYTES),
-                              name.n ? name.p : "")
-                     .p;
-    if (!full)
+    const char *shown = name.n ? name.p : "";
+    str full = arena_printf(a, "%s%.*s", s->prefix, (int)min_size(name.n, NAME_MAX_BYTES), shown);
+    if (!full.p)
         return fail(err, EXHAUSTED, NULL, "the secret does not fit into the request's memory");
-    const char *value = valid_name(name) && !hidden(str_c(full)) ? getenv(full) : NULL;
+    const char *value = valid_name(name) && !hidden(full) ? getenv(full.p) : NULL;
     if (single(a, name, str_c(value), ret))
         return fail(err, EXHAUSTED, NULL, "the secret does not fit into the request's memory");
     return 0;

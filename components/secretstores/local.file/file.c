@@ -2,8 +2,8 @@
  * Owner:  the instance's arena holds all secrets; answers are copied into the caller's.
  * Thread: any; nothing changes after open.   Limits: FILE_MAX bytes, and those of flatten.h.
  * Failure: a file that can't be read or understood fails open; an unknown name is -NOT_FOUND. */
+#include "base/buf.h"
 #include "base/map.h"
-#include "base/mem.h"
 #include "component/kinds.h"
 #include "flatten.h"
 #include "loop/worker.h"
