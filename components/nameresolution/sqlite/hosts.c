@@ -1,0 +1,320 @@
+#include "hosts.h"
+
+#include "base/clock.h"
+
+#include <stdio.h>
+
+enum { SQL_MAX = 512, OPEN_TIMEOUT_MS = 10000, LATE_FACTOR = 3 };
+
+/* The key under which the contract keeps the level of this schema. */
+#define LEVEL_KEY "nr-migrations"
+
+static int64_t now_s(void)
+{
+    return (int64_t)(clock_wall_ns() / SEC(1));
+}
+
+static pthread_mutex_t *lock(struct hosts_conn *c)
+{
+    pthread_mutex_lock(&c->lock);
+    return &c->lock;
+}
+
+static void unlock(pthread_mutex_t **m)
+{
+    pthread_mutex_unlock(*m);
+}
+
+static int sql_fail(struct hosts_conn *c, const char *doing, struct error *err)
+{
+    int code = sqlite3_errcode(c->db) & 0xff;
+    enum code as = code == SQLITE_BUSY || code == SQLITE_LOCKED ? UNAVAILABLE
+                   : code == SQLITE_NOMEM                       ? EXHAUSTED
+                   : code == SQLITE_READONLY || code == SQLITE_PERM || code == SQLITE_AUTH
+                       ? DENIED
+                       : INTERNAL;
+    return fail(err, as, NULL, "%s: %s", doing, sqlite3_errmsg(c->db));
+}
+
+static void finalize(sqlite3_stmt **stmt)
+{
+    sqlite3_finalize(*stmt);
+}
+
+/* fmt has one %s: a table's name, which table_name_ok() has seen. */
+static int prepare(struct hosts_conn *c, const char *fmt, const char *table, sqlite3_stmt **ret)
+{
+    char sql[SQL_MAX];
+    int n = snprintf(sql, sizeof sql, fmt, table);
+    INV(n > 0 && n < (int)sizeof sql);
+    return sqlite3_prepare_v2(c->db, sql, n, ret, NULL);
+}
+
+static int run(struct hosts_conn *c, const char *sql, const char *doing, struct error *err)
+{
+    if (sqlite3_exec(c->db, sql, NULL, NULL, NULL) != SQLITE_OK)
+        return sql_fail(c, doing, err);
+    return 0;
+}
+
+/* ---- schema ---- */
+
+static int create_hosts(struct hosts *h, struct error *err)
+{
+    const char *t = h->config.table;
+    char sql[SQL_MAX * 2];
+    int n = snprintf(sql, sizeof sql,
+                     "CREATE TABLE %s (registration_id TEXT NOT NULL PRIMARY KEY,"
+                     " address TEXT NOT NULL, app_id TEXT NOT NULL, namespace TEXT NOT NULL,"
+                     " last_update INTEGER NOT NULL);"
+                     "CREATE UNIQUE INDEX %s_address_idx ON %s (address);"
+                     "CREATE INDEX %s_last_update_idx ON %s (last_update);",
+                     t, t, t, t, t);
+    INV(n > 0 && n < (int)sizeof sql);
+    return run(&h->writer, sql, "create the hosts table", err);
+}
+
+static int read_level(struct hosts *h, int64_t *ret, struct error *err)
+{
+    AUTO(finalize) sqlite3_stmt *stmt = NULL;
+    struct hosts_conn *c = &h->writer;
+    if (prepare(c, "SELECT value FROM %s WHERE key = '" LEVEL_KEY "'", h->config.metadata_table,
+                &stmt))
+        return sql_fail(c, "read the schema level", err);
+    int r = sqlite3_step(stmt);
+    if (r == SQLITE_DONE) {
+        *ret = 0;
+        return 0;
+    }
+    if (r != SQLITE_ROW)
+        return sql_fail(c, "read the schema level", err);
+    str text = str_c((const char *)sqlite3_column_text(stmt, 0));
+    if (!str_to_i64(text, ret) || *ret < 0)
+        return fail(err, INTERNAL, NULL, "the schema level '" STR_FMT "' in table %s is no number",
+                    STR_ARG(text), h->config.metadata_table);
+    return 0;
+}
+
+static int migrate(struct hosts *h, struct error *err)
+{
+    struct hosts_conn *c = &h->writer;
+    char sql[SQL_MAX];
+    snprintf(sql, sizeof sql,
+             "CREATE TABLE IF NOT EXISTS %s (key TEXT NOT NULL PRIMARY KEY, value TEXT NOT NULL)",
+             h->config.metadata_table);
+    int64_t level = 0;
+    int r = run(c, sql, "create the metadata table", err);
+    if (!r)
+        r = read_level(h, &level, err);
+    if (r || level > 0)
+        return r;
+    r = create_hosts(h, err);
+    if (r)
+        return r;
+    snprintf(sql, sizeof sql, "REPLACE INTO %s (key, value) VALUES ('" LEVEL_KEY "', '1')",
+             h->config.metadata_table);
+    return run(c, sql, "write the schema level", err);
+}
+
+static int ensure_schema(struct hosts *h, struct error *err)
+{
+    int r = run(&h->writer, "BEGIN EXCLUSIVE", "lock the file", err);
+    if (r)
+        return r;
+    r = migrate(h, err);
+    if (!r)
+        r = run(&h->writer, "COMMIT", "commit the schema", err);
+    if (r)
+        (void)sqlite3_exec(h->writer.db, "ROLLBACK", NULL, NULL, NULL);
+    return r;
+}
+
+/* ---- connections ---- */
+
+static bool in_memory(const char *url)
+{
+    return str_eq(str_c(url), S(":memory:")) || str_starts(str_c(url), S("file::memory:")) ||
+           str_contains(str_c(url), S("mode=memory"));
+}
+
+static int connect_db(struct hosts_conn *c, const char *url, int timeout_ms, struct error *err)
+{
+    int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_URI | SQLITE_OPEN_NOMUTEX;
+    pthread_mutex_init(&c->lock, NULL);
+    if (sqlite3_open_v2(url, &c->db, flags, NULL) != SQLITE_OK) {
+        if (c->db)
+            return fail(err, UNAVAILABLE, NULL, "open %s: %s", url, sqlite3_errmsg(c->db));
+        return fail(err, EXHAUSTED, NULL, "open %s: out of memory", url);
+    }
+    sqlite3_extended_result_codes(c->db, 1);
+    sqlite3_busy_timeout(c->db, timeout_ms);
+    return 0;
+}
+
+/* WAL lets everybody read while one writes. Losing the race for the switch is fine: then somebody
+ * else makes it. A commit lost in a power cut is renewed or outdated anyway: no fsync for each. */
+static void tune(struct hosts *h)
+{
+    if (!h->config.no_wal)
+        (void)sqlite3_exec(h->writer.db, "PRAGMA journal_mode = WAL", NULL, NULL, NULL);
+    (void)sqlite3_exec(h->writer.db, "PRAGMA synchronous = NORMAL", NULL, NULL, NULL);
+}
+
+static void disconnect_db(struct hosts_conn *c)
+{
+    if (!c->db)
+        return;
+    sqlite3_close(c->db);
+    pthread_mutex_destroy(&c->lock);
+    c->db = NULL;
+}
+
+/* ---- our row ---- */
+
+/* Takes over whatever row has our address: its process is gone, since the port is ours. */
+static int write_row(struct hosts *h, struct error *err)
+{
+    AUTO(finalize) sqlite3_stmt *stmt = NULL;
+    struct hosts_conn *c = &h->writer;
+    if (prepare(c,
+                "REPLACE INTO %s (registration_id, address, app_id, namespace, last_update)"
+                " VALUES (?1, ?2, ?3, '', ?4)",
+                h->config.table, &stmt))
+        return sql_fail(c, "register", err);
+    sqlite3_bind_text(stmt, 1, h->id, -1, SQLITE_STATIC);
+    sqlite3_bind_text(stmt, 2, h->config.address, -1, SQLITE_STATIC);
+    sqlite3_bind_text(stmt, 3, h->config.app_id, -1, SQLITE_STATIC);
+    sqlite3_bind_int64(stmt, 4, now_s());
+    if (sqlite3_step(stmt) != SQLITE_DONE)
+        return sql_fail(c, "register", err);
+    return 0;
+}
+
+static int touch_row(struct hosts *h, bool *ret_found, struct error *err)
+{
+    AUTO(finalize) sqlite3_stmt *stmt = NULL;
+    struct hosts_conn *c = &h->writer;
+    if (prepare(c, "UPDATE %s SET last_update = ?1 WHERE registration_id = ?2 AND address = ?3",
+                h->config.table, &stmt))
+        return sql_fail(c, "renew the registration", err);
+    sqlite3_bind_int64(stmt, 1, now_s());
+    sqlite3_bind_text(stmt, 2, h->id, -1, SQLITE_STATIC);
+    sqlite3_bind_text(stmt, 3, h->config.address, -1, SQLITE_STATIC);
+    if (sqlite3_step(stmt) != SQLITE_DONE)
+        return sql_fail(c, "renew the registration", err);
+    *ret_found = sqlite3_changes(c->db) > 0;
+    return 0;
+}
+
+int hosts_renew(struct hosts *h, bool *ret_lost, struct error *err)
+{
+    AUTO(unlock) __attribute__((unused)) pthread_mutex_t *held = lock(&h->writer);
+    bool found = false;
+    int r = touch_row(h, &found, err);
+    if (!r && !found)
+        r = write_row(h, err);
+    if (!r)
+        *ret_lost = !found;
+    return r;
+}
+
+int hosts_clean(struct hosts *h, struct error *err)
+{
+    AUTO(unlock) __attribute__((unused)) pthread_mutex_t *held = lock(&h->writer);
+    AUTO(finalize) sqlite3_stmt *stmt = NULL;
+    struct hosts_conn *c = &h->writer;
+    if (prepare(c, "DELETE FROM %s WHERE last_update < ?1", h->config.table, &stmt))
+        return sql_fail(c, "delete old rows", err);
+    sqlite3_bind_int64(stmt, 1, now_s() - h->config.keep_s);
+    if (sqlite3_step(stmt) != SQLITE_DONE)
+        return sql_fail(c, "delete old rows", err);
+    return 0;
+}
+
+static void remove_row(struct hosts *h)
+{
+    AUTO(finalize) sqlite3_stmt *stmt = NULL;
+    if (prepare(&h->writer, "DELETE FROM %s WHERE registration_id = ?1", h->config.table, &stmt))
+        return;
+    sqlite3_bind_text(stmt, 1, h->id, -1, SQLITE_STATIC);
+    (void)sqlite3_step(stmt); /* a row that stays grows old within one update interval */
+}
+
+/* ---- life ---- */
+
+int hosts_open(struct hosts *h, const struct hosts_config *config, struct error *err)
+{
+    h->config = *config;
+    bool memory = in_memory(config->url);
+    int r = connect_db(&h->writer, config->url, OPEN_TIMEOUT_MS, err);
+    if (r)
+        return r;
+    tune(h);
+    r = ensure_schema(h, err);
+    if (r)
+        return r;
+    h->read = memory ? &h->writer : &h->reader;
+    if (!memory)
+        r = connect_db(&h->reader, config->url, (int)config->timeout_ms, err);
+    if (r)
+        return r;
+    id_uuid4(h->id);
+    h->id[UUID_LEN] = 0;
+    r = write_row(h, err);
+    sqlite3_busy_timeout(h->writer.db, (int)config->timeout_ms);
+    return r;
+}
+
+void hosts_close(struct hosts *h)
+{
+    if (h->writer.db && h->id[0])
+        remove_row(h);
+    disconnect_db(&h->writer);
+    disconnect_db(&h->reader);
+    h->read = NULL;
+}
+
+/* ---- look-up ---- */
+
+static int collect(struct hosts *h, sqlite3_stmt *stmt, struct arena *a, str *ret, size_t max,
+                   size_t *ret_n, struct error *err)
+{
+    bool fresh = false;
+    size_t n = 0;
+    int r = SQLITE_DONE;
+    while (n < max && (r = sqlite3_step(stmt)) == SQLITE_ROW) {
+        bool alive = sqlite3_column_int(stmt, 1) != 0;
+        if (fresh && !alive)
+            break; /* the late ones count only without a living one */
+        fresh = alive;
+        str address = { (const char *)sqlite3_column_text(stmt, 0),
+                        (size_t)sqlite3_column_bytes(stmt, 0) };
+        ret[n] = arena_dup(a, address);
+        if (!ret[n].p)
+            return fail(err, EXHAUSTED, NULL, "the addresses do not fit into the request's memory");
+        n++;
+    }
+    if (n < max && r != SQLITE_DONE && r != SQLITE_ROW)
+        return sql_fail(h->read, "look up", err);
+    *ret_n = n;
+    return 0;
+}
+
+int hosts_find(struct hosts *h, str app_id, struct arena *a, str *ret, size_t max, size_t *ret_n,
+               struct error *err)
+{
+    AUTO(unlock) __attribute__((unused)) pthread_mutex_t *held = lock(h->read);
+    AUTO(finalize) sqlite3_stmt *stmt = NULL;
+    if (prepare(h->read,
+                "SELECT address, ?1 - last_update < ?2 AS alive FROM %s"
+                " WHERE app_id = ?3 AND last_update > ?1 - ?2 * ?4"
+                " ORDER BY alive DESC, random() LIMIT ?5",
+                h->config.table, &stmt))
+        return sql_fail(h->read, "look up", err);
+    sqlite3_bind_int64(stmt, 1, now_s());
+    sqlite3_bind_int64(stmt, 2, h->config.update_s);
+    sqlite3_bind_text(stmt, 3, app_id.p, (int)app_id.n, SQLITE_STATIC);
+    sqlite3_bind_int64(stmt, 4, LATE_FACTOR);
+    sqlite3_bind_int64(stmt, 5, (int64_t)max);
+    return collect(h, stmt, a, ret, max, ret_n, err);
+}

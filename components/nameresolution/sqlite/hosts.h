@@ -1,0 +1,50 @@
+/* hosts.h — the table of living sidecars in a SQLite file, as daprd keeps it too.
+ * Owner:  the resolver's instance; the texts of the config outlive it.
+ * Thread: blocking: pool threads only, any number at once. Readers never wait for a writer (WAL).
+ * Failure: -UNAVAILABLE when the file is locked for longer than the timeout, else by cause. */
+#pragma once
+
+#include "base/arena.h"
+#include "base/error.h"
+#include "base/id.h"
+
+#include <pthread.h>
+#include <sqlite3.h>
+
+enum { HOSTS_ADDRESS_MAX = 96, HOSTS_TABLE_MAX = 64 };
+
+struct hosts_config {
+    const char *url; /* path, "file:…" or ":memory:" */
+    const char *table, *metadata_table;
+    const char *app_id;
+    const char *address; /* of this sidecar: "ip:port" */
+    int64_t update_s;    /* a row younger than this is alive */
+    int64_t keep_s;      /* an older one is deleted by hosts_clean() */
+    int64_t timeout_ms;  /* for a lock on the file */
+    bool no_wal;
+};
+
+struct hosts_conn {
+    sqlite3 *db;
+    pthread_mutex_t lock;
+};
+
+struct hosts {
+    struct hosts_config config;
+    struct hosts_conn writer, reader;
+    struct hosts_conn *read; /* the writer itself when the database is in memory */
+    char id[UUID_LEN + 1];   /* registration_id of our row */
+};
+
+/* Opens the file, makes the tables when they aren't there, and commits our row. After a failure
+ * too, hosts_close() is due. */
+int hosts_open(struct hosts *h, const struct hosts_config *config, struct error *err) WUR;
+/* Takes our row back, if one is there, and closes. A zeroed struct is fine. */
+void hosts_close(struct hosts *h);
+/* Makes our row young again; a row that somebody has deleted is written anew (*ret_lost = true). */
+int hosts_renew(struct hosts *h, bool *ret_lost, struct error *err) WUR;
+int hosts_clean(struct hosts *h, struct error *err) WUR;
+/* Addresses of app_id in random order: of the living ones; when there is none, of those that are
+ * less than three update intervals old, since a loaded peer may be late. */
+int hosts_find(struct hosts *h, str app_id, struct arena *a, str *ret, size_t max, size_t *ret_n,
+               struct error *err) WUR;
