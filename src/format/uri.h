@@ -40,6 +40,7 @@ int uri_clean(struct arena *a, str path, str *ret) WUR;
 
 struct uri {
     str scheme;      /* lower or upper case as written; empty = none */
+    str userinfo;    /* before the last @, as written; empty = none */
     str host;        /* without brackets and port */
     uint16_t port;   /* 0 = none given */
     str path, query; /* as written; query without '?', a fragment is cut off */
