@@ -1,0 +1,219 @@
+#include "cache.h"
+
+#include "base/hash.h"
+#include "base/mem.h"
+
+#include <arpa/inet.h>
+#include <stdio.h>
+
+int service_name(str app_id, struct dns_name *ret)
+{
+    dns_name_init(ret);
+    if (dns_name_append_dotted(ret, app_id) || dns_name_append(ret, S("local")))
+        return -INVALID;
+    return 0;
+}
+
+uint64_t instance_hash(const struct dns_name *instance)
+{
+    uint8_t key[DNS_NAME_MAX];
+    return hash_bytes(dns_name_key(instance, key));
+}
+
+size_t peer_print(const struct peer *p, char ret[PEER_TEXT_MAX])
+{
+    char ip[INET6_ADDRSTRLEN];
+    bool v6 = p->ip_len == 16;
+    inet_ntop(v6 ? AF_INET6 : AF_INET, p->ip, ip, sizeof ip);
+    return (size_t)snprintf(ret, PEER_TEXT_MAX, v6 ? "[%s]:%u" : "%s:%u", ip, p->port);
+}
+
+/* ---- apps ---- */
+
+void cache_init(struct cache *c)
+{
+    map_init(&c->apps, CACHE_APPS_MAX);
+}
+
+static void free_app(struct cached_app *app)
+{
+    INV(app->n_waiting == 0);
+    mem_free(app->id);
+    mem_free(app);
+}
+
+void cache_done(struct cache *c)
+{
+    size_t at = 0;
+    for (struct map_entry *e; (e = map_next(&c->apps, &at));)
+        free_app(e->value);
+    map_done(&c->apps);
+}
+
+static struct cached_app *find(const struct cache *c, const struct dns_name *service)
+{
+    uint8_t key[DNS_NAME_MAX];
+    return map_get(&c->apps, dns_name_key(service, key));
+}
+
+static bool evict_one(struct cache *c)
+{
+    struct cached_app *oldest = NULL;
+    size_t at = 0;
+    for (struct map_entry *e; (e = map_next(&c->apps, &at));) {
+        struct cached_app *app = e->value;
+        if (app->n_waiting == 0 && (!oldest || app->asked_ns < oldest->asked_ns))
+            oldest = app;
+    }
+    if (!oldest)
+        return false;
+    uint8_t key[DNS_NAME_MAX];
+    map_remove(&c->apps, dns_name_key(&oldest->service, key));
+    free_app(oldest);
+    return true;
+}
+
+static struct cached_app *add(struct cache *c, str app_id, const struct dns_name *service)
+{
+    if (map_count(&c->apps) >= CACHE_APPS_MAX && !evict_one(c))
+        return NULL;
+    struct cached_app *app = mem_zalloc(sizeof *app);
+    if (!app)
+        return NULL;
+    uint8_t key[DNS_NAME_MAX];
+    app->id = mem_dup(app_id.p, app_id.n);
+    app->service = *service;
+    waitq_init(&app->waiters);
+    if (!app->id || map_put(&c->apps, dns_name_key(service, key), app, NULL)) {
+        free_app(app);
+        return NULL;
+    }
+    return app;
+}
+
+struct cached_app *cache_track(struct cache *c, str app_id, const struct dns_name *service,
+                               uint64_t now_ns)
+{
+    struct cached_app *app = find(c, service);
+    if (!app)
+        app = add(c, app_id, service);
+    if (app)
+        app->asked_ns = now_ns;
+    return app;
+}
+
+/* ---- addresses ---- */
+
+static bool same_peer(const struct peer *a, const struct peer *b)
+{
+    return a->instance == b->instance && a->port == b->port && a->ip_len == b->ip_len &&
+           memcmp(a->ip, b->ip, a->ip_len) == 0;
+}
+
+void cache_put(struct cached_app *app, const struct peer *peer, uint32_t ttl_s, uint64_t now_ns)
+{
+    if (ttl_s == 0 || peer->port == 0)
+        return;
+    (void)cache_fresh(app, now_ns);
+    size_t i = 0;
+    while (i < app->n && !same_peer(&app->peer[i], peer))
+        i++;
+    if (i == CACHE_PEERS_MAX)
+        return;
+    if (i == app->n)
+        app->n++;
+    app->peer[i] = *peer;
+    app->peer[i].expires_ns = now_ns + SEC(min_u64(ttl_s, CACHE_TTL_S));
+    waitq_wake_all(&app->waiters, 0);
+}
+
+size_t cache_fresh(struct cached_app *app, uint64_t now_ns)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < app->n; i++)
+        if (app->peer[i].expires_ns > now_ns)
+            app->peer[kept++] = app->peer[i];
+    return app->n = kept;
+}
+
+/* port 0 = all of the instance. */
+static void forget(struct cached_app *app, uint64_t instance, uint16_t port)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < app->n; i++) {
+        const struct peer *p = &app->peer[i];
+        if (p->instance != instance || (port && p->port != port))
+            app->peer[kept++] = *p;
+    }
+    app->n = kept;
+}
+
+/* ---- learning ---- */
+
+struct records {
+    const struct dns_record *v;
+    size_t n;
+};
+
+static const struct dns_record *record_of(struct records all, const struct dns_name *name,
+                                          enum dns_type type)
+{
+    for (size_t i = 0; i < all.n; i++)
+        if (all.v[i].type == type && dns_name_eq(&all.v[i].name, name))
+            return &all.v[i];
+    return NULL;
+}
+
+/* Sidecars list their app id in the TXT record; a service of another kind with the same name
+ * doesn't. */
+static bool lists_app(const struct dns_record *txt, const char *id)
+{
+    if (!txt)
+        return true;
+    str data = txt->data, item;
+    while (dns_txt_next(&data, &item))
+        if (str_eq(item, str_c(id)))
+            return true;
+    return false;
+}
+
+static bool usable(const uint8_t *ip, size_t len)
+{
+    static const uint8_t zero[16];
+    bool multicast = len == 4 ? ip[0] >= 224 : ip[0] == 0xff;
+    return !multicast && memcmp(ip, zero, len) != 0;
+}
+
+static void learn_instance(struct cached_app *app, const struct dns_record *ptr, struct records all,
+                           uint64_t now_ns)
+{
+    const struct dns_record *srv = record_of(all, &ptr->target, DNS_SRV);
+    uint64_t instance = instance_hash(&ptr->target);
+    if (ptr->ttl == 0) {
+        forget(app, instance, srv ? srv->port : 0);
+        return;
+    }
+    if (!srv || !lists_app(record_of(all, &ptr->target, DNS_TXT), app->id))
+        return;
+    uint32_t ttl = ptr->ttl < srv->ttl ? ptr->ttl : srv->ttl;
+    for (size_t i = 0; i < all.n; i++) {
+        const struct dns_record *r = &all.v[i];
+        size_t len = r->type == DNS_A ? 4 : r->type == DNS_AAAA ? 16 : 0;
+        if (!len || !usable(r->ip, len) || !dns_name_eq(&r->name, &srv->target))
+            continue;
+        struct peer p = { .instance = instance, .port = srv->port, .ip_len = (uint8_t)len };
+        memcpy(p.ip, r->ip, len);
+        cache_put(app, &p, ttl, now_ns);
+    }
+}
+
+void cache_learn(struct cache *c, const struct dns_record *rec, size_t n, uint64_t now_ns)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (rec[i].type != DNS_PTR || rec[i].class != DNS_CLASS_IN)
+            continue;
+        struct cached_app *app = find(c, &rec[i].name);
+        if (app)
+            learn_instance(app, &rec[i], (struct records){ rec, n }, now_ns);
+    }
+}
