@@ -1,0 +1,56 @@
+#include "policy/balance.h"
+
+#include <stdatomic.h>
+
+size_t balance_round_robin(_Atomic uint32_t *next, size_t n)
+{
+    PRE(n >= 1);
+    return atomic_fetch_add_explicit(next, 1, memory_order_relaxed) % n;
+}
+
+size_t balance_least_of_two(const uint32_t *load, size_t n, uint64_t random)
+{
+    PRE(n >= 1 && n <= UINT32_MAX);
+    if (n == 1)
+        return 0;
+    size_t a = (size_t)((uint32_t)random * (uint64_t)n >> 32);
+    size_t b = (size_t)((random >> 32) * (uint64_t)(n - 1) >> 32);
+    b += b >= a; /* never the same one */
+    return load[b] < load[a] ? b : a;
+}
+
+/* Mixes node and key so that each node ranks all keys in an order of its own (the finaliser of
+ * SplitMix64). */
+static uint64_t weight(uint64_t node, uint64_t key)
+{
+    uint64_t h = node ^ (key * 0x9e3779b97f4a7c15u);
+    h = (h ^ (h >> 30)) * 0xbf58476d1ce4e5b9u;
+    h = (h ^ (h >> 27)) * 0x94d049bb133111ebu;
+    return h ^ (h >> 31);
+}
+
+size_t balance_rendezvous(const uint64_t *node, size_t n, uint64_t key)
+{
+    PRE(n >= 1);
+    size_t best = 0;
+    for (size_t i = 1; i < n; i++)
+        if (weight(node[i], key) > weight(node[best], key))
+            best = i;
+    return best;
+}
+
+size_t balance_bounded(const uint64_t *node, const uint32_t *load, size_t n, uint64_t key,
+                       double factor)
+{
+    PRE(n >= 1 && factor > 1);
+    uint64_t total = 1; /* this call */
+    for (size_t i = 0; i < n; i++)
+        total += load[i];
+    double bound = factor * (double)total / (double)n;
+    size_t best = n;
+    for (size_t i = 0; i < n; i++)
+        if (load[i] < bound && (best == n || weight(node[i], key) > weight(node[best], key)))
+            best = i;
+    INV(best < n); /* at least one is at or under the mean, which is under the bound */
+    return best;
+}
