@@ -7,7 +7,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* A result that must be looked at; ignoring it is a visible (void). gcc warns even then, so the build
+ * with clang is the one that checks. */
+#ifdef __clang__
 #define WUR __attribute__((warn_unused_result))
+#else
+#define WUR
+#endif
 #define PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
 #define CO /* may suspend the calling fiber; tools/check_co.py refuses an unmarked caller */
 

@@ -73,3 +73,30 @@ int fail_wrap(struct error *err, const char *fmt, ...)
         snprintf(err->text + n, sizeof err->text - (size_t)n, ": %s", old);
     return -(int)err->code;
 }
+
+static void put_text(char *to, size_t size, str s)
+{
+    size_t n = min_size(s.n, size - 1);
+    if (n)
+        memcpy(to, s.p, n);
+    to[n] = 0;
+}
+
+void fail_reason(struct error *err, const char *reason, const char *resource_type, str resource)
+{
+    if (!err)
+        return;
+    err->reason = reason;
+    put_text(err->resource_type, sizeof err->resource_type, str_c(resource_type));
+    put_text(err->resource, sizeof err->resource, resource);
+}
+
+void fail_meta(struct error *err, const char *key, str value)
+{
+    for (size_t i = 0; err && i < COUNT(err->meta_key); i++)
+        if (!err->meta_key[i]) {
+            err->meta_key[i] = key;
+            put_text(err->meta[i], sizeof err->meta[i], value);
+            return;
+        }
+}

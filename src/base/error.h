@@ -30,10 +30,13 @@ struct error {
     enum code code;
     int http;        /* HTTP status where the contract wants another than the table's; 0 = table */
     const char *tag; /* HTTP errorCode, such as "ERR_STATE_GET"; static storage; NULL = by code */
-    const char
-        *reason; /* ErrorInfo reason, such as "DAPR_STATE_NOT_FOUND"; static; NULL = no details */
+    /* ErrorInfo reason, such as "DAPR_STATE_NOT_FOUND"; static; NULL = no details */
+    const char *reason;
     char resource_type[16], resource[64]; /* ResourceInfo; empty = none */
     char violation[32];                   /* field of a BadRequest detail; empty = none */
+    const char *meta_key[2]; /* ErrorInfo metadata, see fail_meta(); static; NULL = none */
+    char meta[2][128];
+    const char *help_url, *help_text; /* a Help link; static; NULL = none */
     char text[512]; /* what happened and what to do about it; cut, never overrun */
 };
 
@@ -42,6 +45,9 @@ const char *code_name(enum code code); /* "INVALID_ARGUMENT": the gRPC spelling 
 /* Fills *err (unless NULL or already filled) and returns -code. tag has static storage or is NULL.
  */
 int fail(struct error *err, enum code code, const char *tag, const char *fmt, ...) PRINTF(4, 5);
+/* Adds to an error that fail() has filled: the details that kit errors of the contract carry. */
+void fail_reason(struct error *err, const char *reason, const char *resource_type, str resource);
+void fail_meta(struct error *err, const char *key, str value); /* at most two; key is static */
 /* Puts "<context>: " before the text of an error that is already there. Returns -err->code. */
 int fail_wrap(struct error *err, const char *fmt, ...) PRINTF(2, 3);
 /* Replaces whatever is there; for the block that must answer with the contract's own error. */

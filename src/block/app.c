@@ -1,0 +1,163 @@
+#include "block/app.h"
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "loop/stream.h"
+#include "telemetry/metrics.h"
+
+#include <stdio.h>
+
+static struct metric_family client_count = {
+    .name = "dapr_http_client_completed_count",
+    .help = "Calls to the app that were answered.",
+    .label = { "method", "path", "status" },
+};
+static struct metric_family client_latency = {
+    .name = "dapr_http_client_roundtrip_latency",
+    .help = "Time of a call to the app, ms.",
+    .kind = METRIC_HISTOGRAM,
+    .buckets = &metric_latency_ms,
+    .label = { "method", "path", "status" },
+};
+static struct metric_family probe_count = {
+    .name = "dapr_http_healthprobes_completed_count",
+    .help = "Health probes that were answered.",
+    .label = { "status" },
+};
+static struct metric_family probe_latency = {
+    .name = "dapr_http_healthprobes_roundtrip_latency",
+    .help = "Time of a health probe, ms.",
+    .kind = METRIC_HISTOGRAM,
+    .buckets = &metric_latency_ms,
+    .label = { "status" },
+};
+
+int app_new(const struct app_config *config, struct app **ret, struct error *err)
+{
+    struct app *a = mem_zalloc(sizeof *a);
+    if (!a)
+        return fail(err, EXHAUSTED, NULL, "out of memory");
+    a->config = *config;
+    const char *format = strchr(config->host, ':') ? "[%s]:%u" : "%s:%u";
+    snprintf(a->address, sizeof a->address, format, config->host, config->port);
+    slots_init(&a->slots, config->max_concurrency);
+    atomic_init(&a->healthy, true);
+    struct http_client_config client = {
+        .h2 = str_eq(str_c(config->protocol), S("h2c")),
+        .max_conns = 1024,
+        .max_idle = 64,
+        .max_header_bytes = config->max_header_bytes,
+    };
+    a->client = http_client_new(&client);
+    if (!a->client) {
+        app_free(a);
+        return fail(err, EXHAUSTED, NULL, "out of memory");
+    }
+    *ret = a;
+    return 0;
+}
+
+void app_free(struct app *a)
+{
+    if (!a)
+        return;
+    if (a->client)
+        http_client_free(a->client);
+    slots_done(&a->slots);
+    mem_free(a);
+}
+
+static void count_call(const struct app_call *call, int status, uint64_t start)
+{
+    char text[16];
+    snprintf(text, sizeof text, "%d", status);
+    double ms = (double)(clock_now_ns() - start) / 1e6;
+    if (call->probe) {
+        str label[] = { str_c(text) };
+        metric_add(metric_cell(&probe_count, label), 1);
+        metric_observe(&probe_latency, metric_cell(&probe_latency, label), ms);
+        return;
+    }
+    str label[] = { str_c(call->verb), call->path, str_c(text) };
+    metric_add(metric_cell(&client_count, label), 1);
+    metric_observe(&client_latency, metric_cell(&client_latency, label), ms);
+}
+
+static int build_request(struct app *a, const struct app_call *call, struct arena *arena,
+                         struct http_request *req)
+{
+    *req = (struct http_request){
+        .method = str_c(call->verb),
+        .target = call->path,
+        .content_length = (int64_t)call->body.n,
+    };
+    http_headers_init(&req->headers, arena);
+    int r = 0;
+    for (size_t i = 0; i < call->headers.n && r >= 0; i++) {
+        const struct kv *h = &call->headers.v[i];
+        if (http_is_token(h->key) && http_is_field_value(h->value))
+            r = http_headers_add(&req->headers, h->key, h->value);
+    }
+    if (r >= 0 && call->content_type.n)
+        r = http_headers_set(&req->headers, S("Content-Type"), call->content_type);
+    if (r >= 0 && a->config.token && !call->probe)
+        r = http_headers_set(&req->headers, S("dapr-api-token"), str_c(a->config.token));
+    return r;
+}
+
+CO
+static int exchange(struct app *a, const struct app_call *call, struct arena *arena,
+                    struct app_answer *ret, struct error *err)
+{
+    struct http_request req;
+    int r = build_request(a, call, arena, &req);
+    if (r < 0)
+        return fail(err, EXHAUSTED, NULL, "the call to the app needs too much memory");
+    AUTO(http_call_freep) struct http_call *c = NULL;
+    r = http_call_start(a->client, a->address, &req, call->body, true, &c, err);
+    if (r < 0)
+        return r;
+    const struct http_response *response;
+    r = http_call_response(c, &response, err);
+    if (r < 0)
+        return r;
+    str body;
+    r = http_call_read_all(c, call->max_answer, &body);
+    if (r < 0)
+        return fail(err, (enum code) - r, NULL,
+                    r == -RANGE ? "the app's answer to %s " STR_FMT " is larger than %zu bytes"
+                                : "the app's answer to %s " STR_FMT " broke off (limit %zu bytes)",
+                    call->verb, STR_ARG(call->path), call->max_answer);
+    ret->status = response->status;
+    ret->content_type = arena_dup(arena, http_headers_get(&response->headers, S("Content-Type")));
+    ret->body = arena_dup(arena, body);
+    return ret->body.p && ret->content_type.p ? 0 : fail(err, EXHAUSTED, NULL, "out of memory");
+}
+
+CO
+int app_do(struct app *a, const struct app_call *call, struct arena *arena, struct app_answer *ret,
+           struct error *err)
+{
+    uint64_t start = clock_now_ns();
+    int r = call->probe ? 0 : slots_take(&a->slots);
+    if (r < 0)
+        return fail(err, (enum code) - r, NULL, "no free place among --app-max-concurrency calls");
+    r = exchange(a, call, arena, ret, err);
+    if (!call->probe)
+        slots_give(&a->slots);
+    if (r >= 0)
+        count_call(call, ret->status, start);
+    return r;
+}
+
+CO
+bool app_listening(struct app *a)
+{
+    DEADLINE(MS(500));
+    struct stream *s;
+    struct error err = { 0 };
+    if (stream_dial(a->address, &s, &err) < 0)
+        return false;
+    stream_close(s);
+    return true;
+}

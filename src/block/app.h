@@ -1,0 +1,53 @@
+/* app.h — the way to our own app: where it listens, how many calls at once, what is added to a
+ * call. Owner:  the runtime; app_free() after the last call. Thread: any worker. Failure:
+ * -UNAVAILABLE the app can't be reached or is unhealthy; its own status is not a failure. Limits:
+ * concurrency by --app-max-concurrency (a slot is held until the answer's body is consumed). */
+#pragma once
+
+#include "block/slots.h"
+#include "component/component.h"
+#include "http/client.h"
+
+#include <stdatomic.h>
+
+struct app_config {
+    const char *app_id;
+    const char *host;        /* --app-channel-address */
+    uint16_t port;           /* never 0: without a port there is no struct app */
+    const char *protocol;    /* "http", "h2c" */
+    size_t max_concurrency;  /* 0 = unlimited */
+    size_t max_header_bytes; /* of a response */
+    const char *token;       /* APP_API_TOKEN or NULL */
+};
+
+struct app {
+    struct app_config config;
+    char address[128];
+    struct http_client *client;
+    struct slots slots;
+    atomic_bool healthy; /* by app health checks; true when there are none */
+};
+
+int app_new(const struct app_config *config, struct app **ret, struct error *err) WUR;
+void app_free(struct app *a); /* off the workers; NULL is fine */
+
+/* A call whose answer is gathered: deliveries, bindings, discovery. Answer in the arena. */
+struct app_call {
+    const char *verb;
+    str path; /* "/orders"; escaped as on the wire */
+    struct kvs headers;
+    str content_type, body;
+    size_t max_answer; /* bytes; more is -RANGE */
+    bool probe;        /* health probe: no token, no concurrency slot */
+};
+struct app_answer {
+    int status;
+    str body, content_type;
+};
+CO
+int app_do(struct app *a, const struct app_call *call, struct arena *arena, struct app_answer *ret,
+           struct error *err) WUR;
+
+/* Whether the port accepts a connection now. */
+CO
+bool app_listening(struct app *a);

@@ -1,0 +1,51 @@
+/* block.h — what the building blocks work on: the loaded components, the app, the peers.
+ * Owner:  the runtime makes one for the process, fills it before the APIs open, and ends it after
+ * they closed. Thread: read by every worker; written only while nobody calls. Failure: lookups
+ * answer with the contract's own errors. */
+#pragma once
+
+#include "base/map.h"
+#include "component/kinds.h"
+#include "component/pubsub.h"
+#include "component/state.h"
+
+struct resources;
+struct app;
+struct invoker;
+struct resiliency;
+
+/* A component that has been opened. */
+struct instance {
+    char *name;
+    const struct component_type *type;
+    void *self;
+    struct kvs metadata; /* spec.metadata, resolved; in .arena */
+    struct component_env env;
+    struct arena arena;
+    const char *file; /* for people: where it was defined */
+    unsigned line;
+    void *extra; /* of the block that serves this kind: key prefix, topic scopes … */
+    void (*extra_free)(void *extra);
+};
+
+struct blocks {
+    const char *app_id, *namespace_; /* namespace_ "default" when the environment has none */
+    const char *namespace_raw;       /* "" when the environment has none: several rules want that */
+    struct map state, pubsub, secret, binding, middleware; /* name → struct instance */
+    struct instance *resolver;                             /* NULL: none came up */
+    const struct resources *resources;
+    bool trace_zero; /* events without a context carry all-zero ids, not empty ones */
+    bool stopping;   /* no new subscriptions, no new work */
+    struct app *app; /* NULL without an app port */
+    struct invoker *invoker;
+    struct resiliency *resiliency; /* policies by target */
+};
+
+/* Opens nothing: puts an opened instance where its kind belongs. -EXISTS when the name is taken. */
+int blocks_add(struct blocks *b, struct instance *i, struct error *err) WUR;
+void blocks_init(struct blocks *b);
+/* Closes every component (secret stores last) and frees the maps. In a fiber. */
+CO
+void blocks_done(struct blocks *b);
+CO
+void instance_free(struct instance *i);

@@ -1,0 +1,23 @@
+/* guard.h — the guarded call: a target's policies around a function that may fail.
+ * Owner:  policies belong to the resiliency of the resources.
+ * Thread: any; the breaker inside is shared by all workers.
+ * Failure: the function's own error, -TIMEOUT of a try, or -UNAVAILABLE "circuit breaker is open".
+ */
+#pragma once
+
+#include "fiber/fiber.h"
+#include "policy/policy.h"
+
+/* What the guarded function says about a try, besides its return value. */
+struct guard_attempt {
+    unsigned number; /* 0 = the first */
+    int http_status; /* set by the function when the failure carries one; 0 = none */
+    bool fatal;      /* set by the function: this failure must not be tried again */
+};
+typedef CO
+int guard_fn(void *arg, struct guard_attempt *attempt, struct error *err);
+
+/* Runs fn under p (NULL = once, as it is). endpoint: what breakers are kept by; "" for components.
+ * Returns the last try's result; *err is the last try's error. */
+CO
+int guard_call(struct policy *p, str endpoint, guard_fn *fn, void *arg, struct error *err) WUR;

@@ -1,0 +1,41 @@
+/* observe.h — counts and times what the blocks do, for the metrics endpoint and the live page.
+ * Owner:  an observer sits in its instance and remembers its cells, so that the hot path looks
+ * nothing up. Thread: any (two threads may find the same cell at once: they find the same one).
+ * Failure: none. */
+#pragma once
+
+#include "block/block.h"
+#include "telemetry/feed.h"
+#include "telemetry/metrics.h"
+
+enum observed {
+    OBSERVE_STATE,
+    OBSERVE_SECRET,
+    OBSERVE_CONFIGURATION,
+    OBSERVE_BINDING,
+    OBSERVE_KINDS
+};
+
+struct observer {
+    struct metric_cell *_Atomic count[2], *_Atomic latency[2]; /* [success] */
+    struct feed_edge *_Atomic edge;
+};
+
+/* One component operation that began at start_ns (clock_now_ns()). operation: "get", "set" … */
+void observe(struct observer *o, enum observed what, const struct blocks *b, const char *component,
+             const char *operation, uint64_t start_ns, bool success);
+
+/* Publishes: dapr_component_pubsub_egress_*. */
+void observe_egress(const struct blocks *b, str pubsub, str topic, uint64_t start_ns, bool success);
+void observe_egress_bulk(const struct blocks *b, str pubsub, str topic, uint64_t start_ns,
+                         bool success);
+/* Deliveries: dapr_component_pubsub_ingress_*. process_status "success", "retry", "drop"; status as
+ * the app said. */
+void observe_ingress(const struct blocks *b, str pubsub, str topic, const char *process_status,
+                     const char *status, uint64_t start_ns);
+void observe_ingress_bulk(const struct blocks *b, str topic, const char *process_status,
+                          uint64_t start_ns);
+/* Events of an input binding. */
+void observe_input(const struct blocks *b, const char *binding, uint64_t start_ns, bool success);
+/* Calls from one service to another, as the page shows them. */
+void observe_call(str from, str to, uint64_t start_ns, bool failed);

@@ -1,0 +1,44 @@
+/* relay.h — carries an exchange to an HTTP server and the answer back, streaming both ways.
+ * Owner:  the caller's frame.   Thread: the exchange's fiber.
+ * Failure: negative before any of the answer was passed on; afterwards the reply is broken off.
+ * Limits: a request body up to RELAY_WHOLE bytes is kept for another try; a larger one streams,
+ * once. */
+#pragma once
+
+#include "block/guard.h"
+#include "http/client.h"
+#include "http/server.h"
+
+enum { RELAY_WHOLE = 16 << 10 };
+
+struct upload { /* a fiber beside the exchange's: the answer may begin before the upload ends */
+    struct fiber *fiber, *waiter;
+    int result;
+    bool done;
+};
+
+struct relay {
+    struct http_exchange *x;
+    str body; /* the whole body when .whole, else its first piece */
+    bool whole;
+    bool sent;              /* a streamed body has begun: no further try */
+    struct http_call *call; /* of the last try, its answer not yet passed on; owned */
+    const struct http_response *response;
+    struct upload upload;
+};
+
+/* Reads the body as far as RELAY_WHOLE. -RANGE the body is over the server's limit, -INVALID bad
+ * framing. */
+CO
+int relay_init(struct relay *r, struct http_exchange *x, struct error *err) WUR;
+CO
+void relay_done(struct relay *r);
+/* One try: sends, and waits for the head of the answer. A status below 200 or above 399 is a
+ * failure for the guard (surprise 39) but r->call keeps the answer, so that the last one can be
+ * passed on. */
+CO
+int relay_try(struct relay *r, struct http_client *client, const char *address,
+              const struct http_request *req, struct guard_attempt *attempt, struct error *err) WUR;
+/* Passes the answer on: status, headers without hop-by-hop ones, body, trailers. */
+CO
+int relay_answer(struct relay *r, struct error *err) WUR;

@@ -1,0 +1,412 @@
+#include "block/state.h"
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "block/guard.h"
+#include "block/observe.h"
+#include "block/parallel.h"
+
+#include <stdio.h>
+
+enum { BULK_PARALLEL = 10 };
+static const str SEPARATOR = { "||", 2 };
+
+enum op { GET, SET, DELETE, QUERY, TRANSACTION, BULK_GET, N_OPS };
+static const char *const op_name[] = { "get", "set", "delete", "query", "transaction", "bulk_get" };
+
+/* What the block keeps with each store: instance.extra. */
+struct store {
+    char *prefix; /* "app||"; "" = none */
+    struct policy *policy;
+    struct observer observer[N_OPS];
+};
+
+static const struct state_ops *ops(const struct instance *i)
+{
+    return CONTAINER_OF(i->type, struct state_ops, t);
+}
+
+static struct store *store_of(const struct instance *i)
+{
+    return i->extra;
+}
+
+static void store_free(void *extra)
+{
+    struct store *s = extra;
+    mem_free(s->prefix);
+    mem_free(s);
+}
+
+/* keyPrefix: appid (default), name, namespace, none, or any other text as it is; lower case. */
+static str prefix_of(struct blocks *b, struct instance *i, struct arena *a)
+{
+    str mode = kvs_get(i->metadata, S("keyPrefix"));
+    if (!mode.n || str_ieq(mode, S("appid")))
+        return str_c(b->app_id);
+    if (str_ieq(mode, S("name")))
+        return str_c(i->name);
+    if (str_ieq(mode, S("none")))
+        return S("");
+    if (str_ieq(mode, S("namespace")))
+        return b->namespace_raw[0] ? arena_printf(a, "%s.%s", b->namespace_raw, b->app_id)
+                                   : str_c(b->app_id);
+    str lower = arena_dup(a, mode);
+    for (size_t k = 0; k < lower.n; k++)
+        if (lower.p[k] >= 'A' && lower.p[k] <= 'Z')
+            ((char *)lower.p)[k] |= 0x20;
+    return lower;
+}
+
+int state_attach(struct blocks *b, struct instance *i, struct error *err)
+{
+    str prefix = prefix_of(b, i, &i->arena);
+    if (str_contains(prefix, SEPARATOR))
+        return fail(err, INVALID, "ERR_MALFORMED_REQUEST",
+                    "keyPrefix of component %s can't contain '||': choose another", i->name);
+    struct store *s = mem_zalloc(sizeof *s);
+    if (!s)
+        return fail(err, EXHAUSTED, NULL, "out of memory");
+    i->extra = s;
+    i->extra_free = store_free;
+    str part[] = { prefix, prefix.n ? SEPARATOR : S("") };
+    str joined = arena_join(&i->arena, part, COUNT(part));
+    s->prefix = mem_dup(joined.p, joined.n);
+    s->policy = policy_component(b->resiliency, str_c(i->name), "Statestore", POLICY_OUTBOUND);
+    return s->prefix ? 0 : fail(err, EXHAUSTED, NULL, "out of memory");
+}
+
+int state_find(struct blocks *b, str name, struct instance **ret, struct error *err)
+{
+    bool none = !map_count(&b->state);
+    struct instance *i = none ? NULL : map_get(&b->state, name);
+    if (i) {
+        *ret = i;
+        return 0;
+    }
+    int r = none ? fail(err, PRECONDITION, "ERR_STATE_STORE_NOT_CONFIGURED",
+                        "state store " STR_FMT " is not configured", STR_ARG(name))
+                 : fail(err, INVALID, "ERR_STATE_STORE_NOT_FOUND",
+                        "state store " STR_FMT " is not found", STR_ARG(name));
+    fail_reason(err, none ? "DAPR_STATE_NOT_CONFIGURED" : "DAPR_STATE_NOT_FOUND", NULL, S(""));
+    fail_meta(err, "appID", str_c(b->app_id));
+    return r;
+}
+
+bool state_has(const struct instance *store, unsigned feature)
+{
+    return store->type->features & feature;
+}
+
+static int full_key(struct instance *store, str key, struct arena *a, str *ret, struct error *err)
+{
+    if (str_contains(key, SEPARATOR)) {
+        int r = fail(err, INVALID, "ERR_MALFORMED_REQUEST",
+                     "input key/keyPrefix '" STR_FMT "' can't contain '||'", STR_ARG(key));
+        fail_reason(err, "DAPR_STATE_ILLEGAL_KEY", "state", str_c(store->name));
+        if (err)
+            snprintf(err->violation, sizeof err->violation, STR_FMT, STR_ARG(str_take(key, 31)));
+        return r;
+    }
+    str part[] = { str_c(store_of(store)->prefix), key };
+    *ret = arena_join(a, part, 2);
+    return ret->p ? 0 : fail(err, EXHAUSTED, NULL, "the request is too large for its memory");
+}
+
+/* The key as the app knows it: the second part, as the contract reads it (surprise 16). */
+static str short_key(str key)
+{
+    ptrdiff_t at = str_find(key, SEPARATOR);
+    if (at < 0)
+        return key;
+    str rest = str_skip(key, (size_t)at + SEPARATOR.n);
+    at = str_find(rest, SEPARATOR);
+    return at < 0 ? rest : str_take(rest, (size_t)at);
+}
+
+static void count(struct blocks *b, struct instance *i, enum op op, uint64_t start, int r)
+{
+    observe(&store_of(i)->observer[op], OBSERVE_STATE, b, i->name, op_name[op], start, r >= 0);
+}
+
+/* ---- get ---- */
+
+struct get_call {
+    struct instance *store;
+    str key;
+    enum state_consistency consistency;
+    struct kvs metadata;
+    struct arena *arena;
+    struct state_value *ret;
+};
+
+CO
+static int try_get(void *arg, struct guard_attempt *attempt, struct error *err)
+{
+    struct get_call *c = arg;
+    *c->ret = (struct state_value){ 0 };
+    return ops(c->store)->get(c->store->self, c->key, c->consistency, c->metadata, c->arena, c->ret,
+                              err);
+}
+
+CO
+int block_state_get(struct blocks *b, struct instance *store, str key, enum state_consistency c,
+                    struct kvs metadata, struct arena *a, struct state_value *ret,
+                    struct error *err)
+{
+    struct get_call call = { store, key, c, metadata, a, ret };
+    int r = full_key(store, key, a, &call.key, err);
+    if (r < 0)
+        return r;
+    uint64_t start = clock_now_ns();
+    struct error cause = { 0 };
+    r = guard_call(store_of(store)->policy, S(""), try_get, &call, &cause);
+    count(b, store, GET, start, r);
+    if (r < 0)
+        return fail(err, INTERNAL, "ERR_STATE_GET",
+                    "fail to get " STR_FMT " from state store %s: %s", STR_ARG(key), store->name,
+                    cause.text);
+    return 0;
+}
+
+/* ---- bulk get ---- */
+
+struct bulk_get_call {
+    struct blocks *b;
+    struct instance *store;
+    const str *keys;
+    size_t n;
+    struct kvs metadata;
+    struct arena *arena;
+    struct state_value *ret;
+};
+
+CO
+static int try_bulk_get(void *arg, struct guard_attempt *attempt, struct error *err)
+{
+    struct bulk_get_call *c = arg;
+    return ops(c->store)->bulk_get(c->store->self, c->keys, c->n, c->metadata, c->arena, c->ret,
+                                   err);
+}
+
+CO
+static void get_one(void *arg, size_t i)
+{
+    struct bulk_get_call *c = arg;
+    struct state_value *v = &c->ret[i];
+    struct get_call call = { c->store, c->keys[i], CONSISTENCY_NONE, c->metadata, c->arena, v };
+    struct error err = { 0 };
+    if (guard_call(store_of(c->store)->policy, S(""), try_get, &call, &err) < 0)
+        v->err = err;
+}
+
+CO
+int block_state_bulk_get(struct blocks *b, struct instance *store, const str *keys, size_t n,
+                         int64_t parallelism, struct kvs metadata, struct arena *a,
+                         struct state_value *ret, struct error *err)
+{
+    str *full = arena_alloc(a, n * sizeof *full);
+    if (!full)
+        return fail(err, EXHAUSTED, NULL, "the request is too large for its memory");
+    for (size_t i = 0; i < n; i++) {
+        int r = full_key(store, keys[i], a, &full[i], err);
+        if (r < 0)
+            return r;
+        ret[i] = (struct state_value){ 0 };
+    }
+    struct bulk_get_call call = { b, store, full, n, metadata, a, ret };
+    uint64_t start = clock_now_ns();
+    struct error cause = { 0 };
+    int r = 0;
+    if (ops(store)->bulk_get)
+        r = guard_call(store_of(store)->policy, S(""), try_bulk_get, &call, &cause);
+    else
+        parallel_for(n, parallelism > 0 ? (size_t)parallelism : BULK_PARALLEL, get_one, &call);
+    count(b, store, BULK_GET, start, r);
+    if (r < 0)
+        return fail(err, INTERNAL, "ERR_STATE_BULK_GET", "%s", cause.text);
+    return 0;
+}
+
+/* ---- writes ---- */
+
+struct write_call {
+    struct instance *store;
+    const struct state_write *w;
+};
+
+CO
+static int try_write(void *arg, struct guard_attempt *attempt, struct error *err)
+{
+    struct write_call *c = arg;
+    int r = ops(c->store)->write(c->store->self, c->w, err);
+    attempt->fatal = r == -ABORTED || r == -INVALID; /* a stale ETag stays stale */
+    return r;
+}
+
+struct save_call {
+    struct instance *store;
+    const struct state_write *w;
+    struct error first; /* of the first item that failed */
+};
+
+CO
+static void save_one(void *arg, size_t i)
+{
+    struct save_call *c = arg;
+    struct write_call call = { c->store, &c->w[i] };
+    struct error err = { 0 };
+    if (guard_call(store_of(c->store)->policy, S(""), try_write, &call, &err) < 0 && !c->first.code)
+        c->first = err;
+}
+
+static int prefix_keys(struct instance *store, struct state_write *w, size_t n, struct arena *a,
+                       struct error *err)
+{
+    for (size_t i = 0; i < n; i++) {
+        int r = full_key(store, w[i].key, a, &w[i].key, err);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+/* HTTP and gRPC show a stale ETag by the code; anything else is the store's failure. */
+static enum code write_code(enum code cause)
+{
+    return cause == ABORTED || cause == INVALID ? cause : INTERNAL;
+}
+
+CO
+int block_state_save(struct blocks *b, struct instance *store, struct state_write *w, size_t n,
+                     struct arena *a, struct error *err)
+{
+    int r = prefix_keys(store, w, n, a, err);
+    if (r < 0)
+        return r;
+    struct save_call call = { .store = store, .w = w };
+    uint64_t start = clock_now_ns();
+    parallel_for(n, BULK_PARALLEL, save_one, &call);
+    count(b, store, SET, start, -(int)call.first.code);
+    if (call.first.code)
+        return fail(err, write_code(call.first.code), "ERR_STATE_SAVE",
+                    "failed saving state in state store %s: %s", store->name, call.first.text);
+    return 0;
+}
+
+CO
+int block_state_delete(struct blocks *b, struct instance *store, struct state_write *w,
+                       struct arena *a, struct error *err)
+{
+    str key = w->key;
+    w->remove = true;
+    int r = prefix_keys(store, w, 1, a, err);
+    if (r < 0)
+        return r;
+    struct save_call call = { .store = store, .w = w };
+    uint64_t start = clock_now_ns();
+    save_one(&call, 0);
+    count(b, store, DELETE, start, -(int)call.first.code);
+    if (call.first.code)
+        return fail(err, write_code(call.first.code), "ERR_STATE_DELETE",
+                    "failed deleting state with key " STR_FMT ": %s", STR_ARG(key),
+                    call.first.text);
+    return 0;
+}
+
+/* ---- transactions ---- */
+
+struct transact_call {
+    struct instance *store;
+    const struct state_write *w;
+    size_t n;
+    struct kvs metadata;
+};
+
+CO
+static int try_transact(void *arg, struct guard_attempt *attempt, struct error *err)
+{
+    struct transact_call *c = arg;
+    int r = ops(c->store)->transact(c->store->self, c->w, c->n, c->metadata, err);
+    attempt->fatal = r == -ABORTED || r == -INVALID;
+    return r;
+}
+
+static int check_transact(struct instance *store, size_t n, struct error *err)
+{
+    if (!ops(store)->transact) {
+        int r = fail(err, UNIMPLEMENTED, "ERR_STATE_STORE_NOT_SUPPORTED",
+                     "state store %s doesn't support transactions", store->name);
+        fail_reason(err, "DAPR_STATE_TRANSACTIONS_NOT_SUPPORTED", "state", str_c(store->name));
+        err->help_url =
+            "https://docs.dapr.io/reference/components-reference/supported-state-stores/";
+        err->help_text = "Check the list of state stores and the features they support";
+        return r;
+    }
+    int max = ops(store)->max_ops ? ops(store)->max_ops(store->self) : 0;
+    if (max > 0 && n > (size_t)max) {
+        int r = fail(err, INVALID, "ERR_STATE_STORE_TOO_MANY_TRANSACTIONS",
+                     "the transaction contains %zu operations, which is more than what the state "
+                     "store supports: %d",
+                     n, max);
+        fail_reason(err, "DAPR_STATE_TOO_MANY_TRANSACTIONS", "state", str_c(store->name));
+        char text[24];
+        snprintf(text, sizeof text, "%zu", n);
+        fail_meta(err, "currentOpsTransaction", str_c(text));
+        snprintf(text, sizeof text, "%d", max);
+        fail_meta(err, "maxOpsPerTransaction", str_c(text));
+        return r;
+    }
+    return 0;
+}
+
+CO
+int block_state_transact(struct blocks *b, struct instance *store, struct state_write *w, size_t n,
+                         struct kvs metadata, struct arena *a, struct error *err)
+{
+    int r = check_transact(store, n, err);
+    if (r < 0)
+        return r;
+    if (!n)
+        return 0;
+    r = prefix_keys(store, w, n, a, err);
+    if (r < 0)
+        return r;
+    struct transact_call call = { store, w, n, metadata };
+    uint64_t start = clock_now_ns();
+    struct error cause = { 0 };
+    r = guard_call(store_of(store)->policy, S(""), try_transact, &call, &cause);
+    count(b, store, TRANSACTION, start, r);
+    if (r < 0) /* an ETag mismatch too: 500, surprise 13; gRPC: INTERNAL */
+        return fail(err, INTERNAL, "ERR_STATE_TRANSACTION",
+                    "error while executing state transaction: %s", cause.text);
+    return 0;
+}
+
+/* ---- query ---- */
+
+CO
+int block_state_query(struct blocks *b, struct instance *store, str query, struct kvs metadata,
+                      struct arena *a, struct state_query_result **ret, size_t *ret_n,
+                      str *ret_token, struct error *err)
+{
+    if (!ops(store)->query) {
+        int r = fail(err, INTERNAL, "ERR_STATE_STORE_NOT_SUPPORTED",
+                     "state store does not support querying");
+        fail_reason(err, "DAPR_STATE_QUERYING_NOT_SUPPORTED", "state", str_c(store->name));
+        return r;
+    }
+    uint64_t start = clock_now_ns();
+    struct error cause = { 0 };
+    int r = ops(store)->query(store->self, query, metadata, a, ret, ret_n, ret_token, &cause);
+    count(b, store, QUERY, start, r);
+    if (r < 0) {
+        r = fail(err, INTERNAL, "ERR_STATE_QUERY", "state store %s query failed: %s", store->name,
+                 cause.text);
+        fail_reason(err, "DAPR_STATE_QUERY_FAILED", "state", str_c(store->name));
+        return r;
+    }
+    for (size_t i = 0; i < *ret_n; i++)
+        (*ret)[i].key = short_key((*ret)[i].key);
+    return 0;
+}

@@ -1,0 +1,51 @@
+/* subscribe.h — what a subscription means: discovery, routing, delivery, dead letters.
+ * Owner:  the set of subscriptions belongs to the runtime; each one holds its engine's handle.
+ * Thread: start and stop on worker 0; deliveries on any worker, in the engines' fibers.
+ * Failure: a message is acknowledged to the broker only after the app's success, a drop, or a dead
+ * letter. */
+#pragma once
+
+#include "block/block.h"
+
+enum subscription_type { SUBSCRIPTION_UNKNOWN, DECLARATIVE, PROGRAMMATIC, STREAMING };
+
+struct cel_program;
+struct subscription_rule {
+    str match;                   /* as written; empty = always */
+    struct cel_program *program; /* NULL when empty */
+    str path;
+};
+
+struct subscription {
+    enum subscription_type type;
+    str pubsub, topic, dead_letter;
+    struct kvs metadata;
+    struct subscription_rule *rules;
+    size_t n_rules;
+    bool bulk;
+    int64_t bulk_max, bulk_await_ms;
+    /* while it runs */
+    struct blocks *blocks;
+    struct instance *instance;
+    void *engine; /* the engine's handle; NULL = not started */
+    bool raw, raw_malformed;
+};
+
+struct subscriptions {
+    struct arena arena;
+    struct subscription **v;
+    size_t n, cap;
+};
+
+/* Declarative ones, and what the app answers to GET /dapr/subscribe; programmatic wins over
+ * declarative of the same pubsub and topic. -UNAVAILABLE: the app didn't answer. */
+CO
+int subscriptions_discover(struct blocks *b, struct subscriptions *ret, struct error *err) WUR;
+/* Starts what isn't running; one that fails is tried again with growing pauses until stop. */
+CO
+void subscriptions_start(struct blocks *b, struct subscriptions *s);
+/* Takes no further message, waits for deliveries in flight. */
+CO
+void subscriptions_stop(struct subscriptions *s);
+CO
+void subscriptions_done(struct subscriptions *s);
