@@ -15,11 +15,15 @@ enum {
 
 enum yaml_type { YAML_NULL, YAML_BOOL, YAML_INT, YAML_FLOAT, YAML_STR, YAML_SEQ, YAML_MAP };
 
+/* Scalars are resolved as sigs.k8s.io/yaml does, which Dapr reads its files with: quoted ones are
+ * strings; yes, no, on, off, y and n are booleans; 010 is octal; a date is a string. */
 struct yaml_node {
-    enum yaml_type type;   /* of a scalar: resolved as sigs.k8s.io/yaml does; quoted = YAML_STR */
-    unsigned line, column; /* in the file, from 1 */
-    str text; /* of a scalar: its content ("0x10" stays so); NUL-terminated; never .p == NULL */
-    size_t n; /* items or pairs */
+    enum yaml_type type;
+    bool quoted;           /* a scalar in quotes or a block: always YAML_STR */
+    unsigned line, column; /* in the file, from 1; of an alias: where the anchor stands */
+    str text;  /* of a scalar: its content as written; NUL-terminated, never .p == NULL */
+    str canon; /* the same as JSON writes it: "true", "8" for 010, "1.1" for 1.10; else = text */
+    size_t n;  /* items or pairs */
     struct yaml_node **item;
     struct yaml_pair *pair; /* in the order of the file; keys are unique scalars */
 };
@@ -48,8 +52,9 @@ struct yaml_split {
 struct yaml_split yaml_split(str text, const char *file);
 bool yaml_split_next(struct yaml_split *s, struct yaml_source *ret);
 
-/* Parses one document. *ret is NULL for an empty one (only comments).
- * Returns 0, -INVALID (not YAML, duplicate key), -EXHAUSTED (a limit above, or the arena's). */
+/* Parses one document. *ret is NULL for an empty one (only comments). Merge keys ("<<") are
+ * applied. Returns 0, -INVALID (not YAML, duplicate key), -EXHAUSTED (a limit above, or the
+ * arena's). */
 int yaml_parse(struct arena *a, const struct yaml_source *src, const struct yaml_node **ret,
                struct error *err) WUR;
 
@@ -58,11 +63,11 @@ const struct yaml_node *yaml_get(const struct yaml_node *map, str key); /* NULL 
 bool yaml_is_null(const struct yaml_node *n);                           /* absent or null */
 bool yaml_is_scalar(const struct yaml_node *n);                         /* and not null */
 const char *yaml_type_name(enum yaml_type type); /* "a list", "a string" … */
-/* Text of any scalar as Dapr turns metadata values into strings ("true", "10"); def when absent,
- * null or no scalar. NUL-terminated if def is. */
+/* .canon of any scalar, as Dapr turns metadata values into strings; def when absent, null or no
+ * scalar. NUL-terminated if def is. */
 str yaml_text(const struct yaml_node *n, str def);
 bool yaml_bool(const struct yaml_node *n, bool *ret) WUR;     /* false: not a YAML_BOOL */
-bool yaml_i64(const struct yaml_node *n, int64_t *ret) WUR;   /* decimal, 0x, 0o and 0b; in range */
+bool yaml_i64(const struct yaml_node *n, int64_t *ret) WUR;   /* 10.0 and 0x10, too */
 bool yaml_double(const struct yaml_node *n, double *ret) WUR; /* integers too; .inf and .nan */
 
 /* fail() with "file:line:column: " of the node before the text; n may be NULL. Returns -code. */
