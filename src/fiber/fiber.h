@@ -1,6 +1,6 @@
 /* fiber.h — stackful coroutines: code that waits reads straight down.
  * Owner:  a scheduler owns its fibers; a fiber ends by returning from its function.
- * Thread: a fiber lives and dies on the scheduler's thread; only sched_wake_remote() is for others.
+ * Thread: a fiber lives and dies on the scheduler's thread; others reach it by loop/worker.h.
  * Failure: fiber_spawn() returns NULL past the scheduler's maximum: that is the load-shedding
  * limit. */
 #pragma once
@@ -21,15 +21,19 @@ struct sched_config {
 
 struct sched *sched_new(const struct sched_config *config) WUR;
 void sched_free(struct sched *s); /* no fiber may be left */
-/* Runs what is ready, and timers that are due, until nothing is; never blocks.
+/* Runs what is ready, and timers that are due, until nothing is; never blocks, and never runs for
+ * ever: after a thousand switches, or when fibers yielded, it returns 0 so that the loop can poll.
  * Returns the ns until the next timer, UINT64_MAX without one. Not from inside a fiber. */
 uint64_t sched_run(struct sched *s);
 size_t sched_count(const struct sched *s); /* fibers alive */
-/* Refuses to run for ever: after about a thousand switches sched_run() returns 0 so that the loop
- * can poll. */
+bool sched_cancel_all(struct sched *s);    /* fiber_cancel() for each; true: some are ready now */
+/* Gives memory of stacks back that were not needed since the last call; to be called about a second
+ * after sched_trim_due() has become true. */
+void sched_trim(struct sched *s);
+bool sched_trim_due(const struct sched *s);
 struct sched *sched_self(void);    /* the one of this thread, NULL outside of a worker */
 void sched_enter(struct sched *s); /* makes it this thread's */
-uint64_t sched_now(void);          /* cached at the start of each sched_run() round; ns */
+uint64_t sched_now(void); /* ns; inside a fiber the time at which this sched_run() round began */
 
 /* ---- fibers ---- */
 
@@ -42,14 +46,15 @@ struct fiber *fiber_self(void); /* NULL outside of a fiber */
 const char *fiber_name(const struct fiber *f);
 
 /* Suspends until fiber_wake(). Returns the value given to it, -CANCELLED when the fiber was
- * cancelled (now or before), or -TIMEOUT at its deadline; cancel outranks timeout. A shielded fiber
- * sees only the wake. Whoever could still wake it must be told to forget it before the frame goes
- * away. */
+ * cancelled (now or before), or -TIMEOUT at its deadline; cancel outranks timeout, and a wake that
+ * came before either stands. A shielded fiber sees only the wake. Whoever could still wake it must
+ * be told to forget it before the frame goes away. */
 CO
 int fiber_park(void) WUR;
-/* Makes a parked fiber ready; a fiber that is not parked, or already woken, is left alone. Same
- * thread. */
-void fiber_wake(struct fiber *f, int value);
+/* Makes a parked fiber ready. False, and nothing done, for one that is not parked, or already
+ * woken, cancelled or timed out. Same thread. */
+bool fiber_wake(struct fiber *f, int value);
+/* Lets all others and the loop have their turn. */
 CO
 void fiber_yield(void);
 CO
@@ -82,8 +87,8 @@ void fiber_scope_pop(struct fiber_scope *scope);
     AUTO(fiber_scope_pop)                                                                          \
     __attribute__((unused)) struct fiber_scope FIBER_CONCAT(scope_, __LINE__) =                    \
         fiber_deadline_push(ns)
-/* SHIELD(); — until the end of the block neither cancel nor deadline interrupts: the outcome must
- * be known. */
+/* SHIELD(); — until the end of the block neither cancel nor a deadline of the scopes around it
+ * interrupts: the outcome must be known. A DEADLINE() inside it counts. */
 #define SHIELD()                                                                                   \
     AUTO(fiber_scope_pop)                                                                          \
     __attribute__((unused)) struct fiber_scope FIBER_CONCAT(scope_, __LINE__) = fiber_shield_push()

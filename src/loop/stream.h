@@ -15,7 +15,9 @@ struct stream;
 
 enum { ADDRESS_MAX = 128 };
 
-/* host:port, [v6]:port or unix:/path. Names are resolved on the pool. TCP_NODELAY is set. */
+/* host:port, [v6]:port or unix:/path. Names are resolved on the pool. TCP_NODELAY is set. Gives up
+ * at the fiber's deadline, after 10 s at the latest. -UNAVAILABLE with address and cause, -TIMEOUT,
+ * -CANCELLED, -INVALID (address), -EXHAUSTED (descriptors, memory). */
 CO
 int stream_dial(const char *address, struct stream **ret, struct error *err) WUR;
 /* Closes and frees; the peer sees FIN. reset = RST at once (after a protocol error, without
@@ -65,14 +67,17 @@ struct listener;
 typedef void accept_fn(void *arg,
                        struct stream *s); /* on the worker that accepted, outside a fiber */
 
-/* Listens on every worker (SO_REUSEPORT; a unix socket on the first only) and returns the real
- * address, so that port 0 is good for tests. Off a worker, at start-up. backlog 1024. */
+/* Listens on every worker (SO_REUSEPORT; a unix socket on the first, which hands streams round) and
+ * returns the real address, so that port 0 is good for tests. "host:port", "[v6]:port",
+ * ":port" (all interfaces) or "unix:/path" (a stale file is replaced). At start-up: it blocks to
+ * resolve a name. Backlog 1024. -EXISTS when the address is in use, -DENIED without the right to it. */
 int listener_open(const char *address, accept_fn *on_accept, void *arg, struct listener **ret,
                   struct error *err) WUR;
 const char *listener_address(const struct listener *l); /* "127.0.0.1:40123" */
 uint16_t listener_port(const struct listener *l);
-void listener_close(
-    struct listener *l); /* stops accepting on all workers, waits for that, frees; NULL is fine */
+/* Stops accepting on all workers, waits for that, frees; NULL is fine. From a fiber, or off the
+ * workers. */
+void listener_close(struct listener *l);
 
 /* ---- datagrams (mDNS) ---- */
 

@@ -1,0 +1,37 @@
+/* stream_private.h — the inside of a stream, for the files of src/loop only.
+ * Owner:  see stream.h.
+ * Thread: the stream's worker.   Failure: negative codes. */
+#pragma once
+
+#include "loop/address.h"
+#include "loop/private.h"
+#include "loop/stream.h"
+
+enum { PEER_MAX = 56 }; /* of an IPv6 address with port; a longer unix path is cut */
+
+struct stream {
+    uv_poll_t poll;
+    struct worker *worker;
+    struct fiber *reader, *writer;
+    void (*on_readable)(void *arg, bool timed_out);
+    void *readable_arg;
+    void (*on_hangup)(void *arg);
+    void *hangup_arg;
+    struct timed idle;
+    void *data;
+    int fd;
+    uint8_t armed;    /* what poll watches: UV_READABLE … */
+    uint8_t n_eager;  /* reads in a row that needn't wait */
+    bool maybe_data;  /* a recv() may find something */
+    bool hangup_seen; /* the peer's FIN was reported */
+    bool broken;      /* an error was reported */
+    char peer[PEER_MAX], local[PEER_MAX];
+};
+
+/* Wraps a non-blocking socket, on its worker. NULL out of memory; then fd is still the caller's. */
+struct stream *stream_wrap(int fd, const char *peer) WUR;
+/* Waits for the next event; the caller then tries again. */
+CO
+int stream_wait_readable(struct stream *s) WUR;
+CO
+int stream_wait_writable(struct stream *s) WUR;
