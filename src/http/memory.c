@@ -5,8 +5,7 @@ static struct http_memory *memory_of(struct http_exchange *x)
     return CONTAINER_OF(x, struct http_memory, x);
 }
 
-CO
-static int memory_read(struct http_exchange *x, str *ret_chunk)
+CO static int memory_read(struct http_exchange *x, str *ret_chunk)
 {
     struct http_memory *m = memory_of(x);
     if (!m->body.n)
@@ -16,9 +15,8 @@ static int memory_read(struct http_exchange *x, str *ret_chunk)
     return 1;
 }
 
-CO
-static int memory_start(struct http_exchange *x, int status, const struct http_headers *headers,
-                        int64_t content_length)
+CO static int memory_start(struct http_exchange *x, int status, const struct http_headers *headers,
+                           int64_t content_length)
 {
     struct http_memory *m = memory_of(x);
     for (size_t i = 0; headers && i < headers->n; i++) {
@@ -32,8 +30,7 @@ static int memory_start(struct http_exchange *x, int status, const struct http_h
     return 0;
 }
 
-CO
-static int memory_write(struct http_exchange *x, str data)
+CO static int memory_write(struct http_exchange *x, str data)
 {
     struct http_memory *m = memory_of(x);
     buf_put(&m->reply, data);
@@ -41,8 +38,7 @@ static int memory_write(struct http_exchange *x, str data)
     return m->too_large ? -RANGE : 0;
 }
 
-CO
-static int memory_end(struct http_exchange *x, const struct http_headers *trailers)
+CO static int memory_end(struct http_exchange *x, const struct http_headers *trailers)
 {
     x->ended = true;
     return 0;

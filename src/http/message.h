@@ -39,6 +39,7 @@ struct http_request {
         content_length; /* -1: not known before the end (chunked, or h2 without content-length) */
 };
 
-const char *http_reason(int status); /* "Not Found", "" when unknown */
-bool http_is_token(str s);           /* RFC 9110 section 5.6.2 */
-bool http_is_field_value(str s);     /* no CR, LF, NUL or other control but tab */
+size_t http_token_span(const char *p, size_t n); /* how many bytes from p on are token characters */
+const char *http_reason(int status);             /* "Not Found", "" when unknown */
+bool http_is_token(str s);                       /* RFC 9110 section 5.6.2 */
+bool http_is_field_value(str s);                 /* no CR, LF, NUL or other control but tab */

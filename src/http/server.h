@@ -6,6 +6,7 @@
  * idle connection; at most 64 KiB of a body is held in each direction. */
 #pragma once
 
+#include "base/buf.h"
 #include "http/message.h"
 
 struct http_server;
