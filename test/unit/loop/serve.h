@@ -30,7 +30,10 @@ static inline void serve_accept(void *arg, struct stream *s)
     stream_set_data(s, server);
     atomic_fetch_add(&server->n_open, 1);
     atomic_fetch_add(&server->per_worker[worker_index(worker_self())], 1);
-    REQUIRE(fiber_spawn("serve", serve_fiber, s));
+    if (fiber_spawn("serve", serve_fiber, s))
+        return;
+    atomic_fetch_sub(&server->n_open, 1); /* out of memory */
+    stream_close(s);
 }
 
 static inline void serve_start(struct server *server, const char *address,
