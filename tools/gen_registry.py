@@ -3,7 +3,8 @@
 
 An engine is a folder <root>/<kind>/<engine>/ with *.c files, one of which exports
 `const struct <kind>_ops <symbol> = {`. A file `deps` beside them names pkg-config modules, one to
-a line. Nothing else has to be told about an engine.
+a line. Nothing else has to be told about an engine. A folder <root>/common/<x>/ holds what several
+engines share and exports no table: they name it `common_<x>` in their `deps`.
 
   list ROOT...              one line per engine: id|folder|file;file|dep;dep (for meson, at configure)
   write OUT MESON ENGINES FOLDERS ROOT...
@@ -24,7 +25,8 @@ HEADER = {'state': 'component/state.h', 'pubsub': 'component/pubsub.h'}
 
 def engines(roots):
     for root in map(pathlib.Path, roots):
-        for folder in sorted(p for p in root.glob('*/*/') if p.is_dir()):
+        folders = [p for p in root.glob('*/*/') if p.is_dir()]
+        for folder in sorted(folders, key=lambda p: (p.parent.name != 'common', p)):
             files = sorted(p for p in folder.glob('*.c') if not p.name.startswith('.'))
             if files:
                 yield folder, files
@@ -48,7 +50,7 @@ def listing(roots):
 def tables(enabled, roots):
     found = []
     for folder, files in engines(roots):
-        if str(folder) not in enabled:
+        if str(folder) not in enabled or folder.parent.name == 'common':
             continue
         here = [m for f in files for m in TABLE.findall(f.read_text(errors='replace'))]
         if not here:
