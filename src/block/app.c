@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "http/memory.h"
 #include "loop/stream.h"
 #include "telemetry/metrics.h"
 
@@ -67,20 +68,24 @@ void app_free(struct app *a)
     mem_free(a);
 }
 
-static void count_call(const struct app_call *call, int status, uint64_t start)
+static void count_probe(int status, uint64_t start_ns)
 {
     char text[16];
     snprintf(text, sizeof text, "%d", status);
-    double ms = (double)(clock_now_ns() - start) / 1e6;
-    if (call->probe) {
-        str label[] = { str_c(text) };
-        metric_add(metric_cell(&probe_count, label), 1);
-        metric_observe(&probe_latency, metric_cell(&probe_latency, label), ms);
-        return;
-    }
-    str label[] = { str_c(call->verb), call->path, str_c(text) };
+    str label[] = { str_c(text) };
+    metric_add(metric_cell(&probe_count, label), 1);
+    metric_observe(&probe_latency, metric_cell(&probe_latency, label),
+                   (double)(clock_now_ns() - start_ns) / 1e6);
+}
+
+void app_count(str verb, str path, int status, uint64_t start_ns)
+{
+    char text[16];
+    snprintf(text, sizeof text, "%d", status);
+    str label[] = { verb, path, str_c(text) };
     metric_add(metric_cell(&client_count, label), 1);
-    metric_observe(&client_latency, metric_cell(&client_latency, label), ms);
+    metric_observe(&client_latency, metric_cell(&client_latency, label),
+                   (double)(clock_now_ns() - start_ns) / 1e6);
 }
 
 static int build_request(struct app *a, const struct app_call *call, struct arena *arena,
@@ -105,9 +110,8 @@ static int build_request(struct app *a, const struct app_call *call, struct aren
     return r;
 }
 
-CO
-static int exchange(struct app *a, const struct app_call *call, struct arena *arena,
-                    struct app_answer *ret, struct error *err)
+CO static int exchange(struct app *a, const struct app_call *call, struct arena *arena,
+                       struct app_answer *ret, struct error *err)
 {
     struct http_request req;
     int r = build_request(a, call, arena, &req);
@@ -134,25 +138,49 @@ static int exchange(struct app *a, const struct app_call *call, struct arena *ar
     return ret->body.p && ret->content_type.p ? 0 : fail(err, EXHAUSTED, NULL, "out of memory");
 }
 
-CO
-int app_do(struct app *a, const struct app_call *call, struct arena *arena, struct app_answer *ret,
-           struct error *err)
+/* An app in this process answers into memory. */
+CO static int exchange_inside(struct app *a, const struct app_call *call, struct arena *arena,
+                              struct app_answer *ret, struct error *err)
+{
+    struct http_request req;
+    if (build_request(a, call, arena, &req) < 0)
+        return fail(err, EXHAUSTED, NULL, "the call to the app needs too much memory");
+    (void)str_cut(call->path, '?', &req.path, &req.query);
+    struct http_memory m;
+    http_memory_init(&m, &req, call->body, arena, call->max_answer);
+    a->config.handle(a->config.handle_arg, &m.x);
+    int r = !m.x.ended || m.aborted ? -UNAVAILABLE : m.too_large ? -RANGE : 0;
+    ret->status = m.x.status;
+    ret->content_type = http_headers_get(&m.reply_headers, S("Content-Type"));
+    ret->body = arena_dup(arena, buf_str(&m.reply));
+    http_memory_done(&m);
+    if (r < 0)
+        return fail(err, (enum code) - r, NULL, "the app's handler gave no whole answer");
+    return ret->body.p ? 0 : fail(err, EXHAUSTED, NULL, "out of memory");
+}
+
+CO int app_do(struct app *a, const struct app_call *call, struct arena *arena,
+              struct app_answer *ret, struct error *err)
 {
     uint64_t start = clock_now_ns();
     int r = call->probe ? 0 : slots_take(&a->slots);
     if (r < 0)
         return fail(err, (enum code) - r, NULL, "no free place among --app-max-concurrency calls");
-    r = exchange(a, call, arena, ret, err);
+    r = a->config.handle ? exchange_inside(a, call, arena, ret, err)
+                         : exchange(a, call, arena, ret, err);
     if (!call->probe)
         slots_give(&a->slots);
-    if (r >= 0)
-        count_call(call, ret->status, start);
+    if (r >= 0 && call->probe)
+        count_probe(ret->status, start);
+    else if (r >= 0)
+        app_count(str_c(call->verb), call->path, ret->status, start);
     return r;
 }
 
-CO
-bool app_listening(struct app *a)
+CO bool app_listening(struct app *a)
 {
+    if (a->config.handle)
+        return true;
     DEADLINE(MS(500));
     struct stream *s;
     struct error err = { 0 };

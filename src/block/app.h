@@ -7,6 +7,7 @@
 #include "block/slots.h"
 #include "component/component.h"
 #include "http/client.h"
+#include "http/server.h"
 
 #include <stdatomic.h>
 
@@ -18,6 +19,10 @@ struct app_config {
     size_t max_concurrency;  /* 0 = unlimited */
     size_t max_header_bytes; /* of a response */
     const char *token;       /* APP_API_TOKEN or NULL */
+    /* An app in this process (libproa without a sidecar): called instead of a connection; port 0
+     * then. */
+    CO void (*handle)(void *arg, struct http_exchange *x);
+    void *handle_arg;
 };
 
 struct app {
@@ -44,10 +49,10 @@ struct app_answer {
     int status;
     str body, content_type;
 };
-CO
-int app_do(struct app *a, const struct app_call *call, struct arena *arena, struct app_answer *ret,
-           struct error *err) WUR;
+CO int app_do(struct app *a, const struct app_call *call, struct arena *arena,
+              struct app_answer *ret, struct error *err) WUR;
 
+/* Counts a call to the app that was answered: path without query. */
+void app_count(str verb, str path, int status, uint64_t start_ns);
 /* Whether the port accepts a connection now. */
-CO
-bool app_listening(struct app *a);
+CO bool app_listening(struct app *a);

@@ -41,8 +41,7 @@ int blocks_add(struct blocks *b, struct instance *i, struct error *err)
     return 0;
 }
 
-CO
-void instance_free(struct instance *i)
+CO void instance_free(struct instance *i)
 {
     if (!i)
         return;
@@ -56,8 +55,7 @@ void instance_free(struct instance *i)
     mem_free(i);
 }
 
-CO
-void blocks_done(struct blocks *b)
+CO void blocks_done(struct blocks *b)
 {
     struct map *maps[] = { &b->binding, &b->pubsub, &b->state, &b->middleware, &b->secret };
     for (size_t m = 0; m < COUNT(maps); m++) {

@@ -28,12 +28,20 @@ struct instance {
     void (*extra_free)(void *extra);
 };
 
+/* An HTTPEndpoint whose references have been resolved. */
+struct endpoint {
+    str name, base_url;
+    struct kvs headers;
+};
+
 struct blocks {
     const char *app_id, *namespace_; /* namespace_ "default" when the environment has none */
     const char *namespace_raw;       /* "" when the environment has none: several rules want that */
     struct map state, pubsub, secret, binding, middleware; /* name → struct instance */
     struct instance *resolver;                             /* NULL: none came up */
-    const struct resources *resources;
+    struct resources *resources;
+    const struct endpoint *endpoints;
+    size_t n_endpoints;
     bool trace_zero; /* events without a context carry all-zero ids, not empty ones */
     bool stopping;   /* no new subscriptions, no new work */
     struct app *app; /* NULL without an app port */
@@ -45,7 +53,5 @@ struct blocks {
 int blocks_add(struct blocks *b, struct instance *i, struct error *err) WUR;
 void blocks_init(struct blocks *b);
 /* Closes every component (secret stores last) and frees the maps. In a fiber. */
-CO
-void blocks_done(struct blocks *b);
-CO
-void instance_free(struct instance *i);
+CO void blocks_done(struct blocks *b);
+CO void instance_free(struct instance *i);

@@ -82,7 +82,7 @@ static int route(struct delivery *d, struct error *err)
 {
     struct cel_env env = { .lookup = lookup_event, .arg = d };
     for (size_t i = 0; i < d->s->n_rules; i++) {
-        const struct subscription_rule *rule = &d->s->rules[i];
+        const struct route_rule *rule = &d->s->rules[i];
         bool match = true;
         int r = rule->program ? cel_eval_bool(rule->program, &env, d->arena, &match, err) : 0;
         if (r < 0)
@@ -165,8 +165,7 @@ static int judge(struct delivery *d, const struct app_answer *a, struct guard_at
                 a->status);
 }
 
-CO
-static int dead_letter(struct delivery *d, struct error *err)
+CO static int dead_letter(struct delivery *d, struct error *err)
 {
     SHIELD(); /* a stop must not leave it between here and there */
     struct pubsub_message m = *d->m;
@@ -176,8 +175,7 @@ static int dead_letter(struct delivery *d, struct error *err)
                      : fail(err, EXHAUSTED, NULL, "out of memory");
 }
 
-CO
-static int try_deliver(void *arg, struct guard_attempt *attempt, struct error *err)
+CO static int try_deliver(void *arg, struct guard_attempt *attempt, struct error *err)
 {
     struct delivery *d = arg;
     struct kvs headers;
@@ -203,8 +201,7 @@ static int try_deliver(void *arg, struct guard_attempt *attempt, struct error *e
 }
 
 /* What the retries could not heal: to the dead letter topic, or back to the broker. */
-CO
-static int give_up(struct delivery *d, int r, struct error *err)
+CO static int give_up(struct delivery *d, int r, struct error *err)
 {
     if (!d->s->dead_letter.n || r == -CANCELLED)
         return r;
@@ -216,16 +213,14 @@ static int give_up(struct delivery *d, int r, struct error *err)
                      STR_ARG(d->s->dead_letter), dlq.text);
 }
 
-CO
-static int drop(struct delivery *d, struct error *err)
+CO static int drop(struct delivery *d, struct error *err)
 {
     d->verdict = DROP;
     d->status = "DROP";
     return d->s->dead_letter.n ? dead_letter(d, err) : 0;
 }
 
-CO
-static int deliver(struct delivery *d, struct error *err)
+CO static int deliver(struct delivery *d, struct error *err)
 {
     int r = read_message(d, err);
     if (r >= 0 && cloudevent_expired(&d->ce, clock_wall_ns()))
@@ -240,8 +235,7 @@ static int deliver(struct delivery *d, struct error *err)
     return r < 0 ? give_up(d, r, err) : r;
 }
 
-CO
-int deliver_one(void *subscription, const struct pubsub_message *m, struct error *err)
+CO int deliver_one(void *subscription, const struct pubsub_message *m, struct error *err)
 {
     struct subscription *s = subscription;
     struct arena arena;
@@ -341,8 +335,7 @@ static void read_statuses(struct bulk_delivery *d, str body, bool *ret_drop)
     }
 }
 
-CO
-static int try_bulk(void *arg, struct guard_attempt *attempt, struct error *err)
+CO static int try_bulk(void *arg, struct guard_attempt *attempt, struct error *err)
 {
     struct bulk_delivery *d = arg;
     AUTO(buf_done) struct buf out;
@@ -391,8 +384,7 @@ static int try_bulk(void *arg, struct guard_attempt *attempt, struct error *err)
 }
 
 /* All messages of one path together; then what is left of them to the dead letters. */
-CO
-static void deliver_path(struct bulk_delivery *d, struct error *err)
+CO static void deliver_path(struct bulk_delivery *d, struct error *err)
 {
     (void)guard_call(broker_of(d->s)->inbound, S(""), try_bulk, d, err);
     for (size_t i = 0; i < d->n; i++) {
@@ -405,8 +397,7 @@ static void deliver_path(struct bulk_delivery *d, struct error *err)
 }
 
 /* Finds each message's path; what can't be read, has expired or matches nothing is decided here. */
-CO
-static void route_bulk(struct bulk_delivery *d, str *paths)
+CO static void route_bulk(struct bulk_delivery *d, str *paths)
 {
     for (size_t i = 0; i < d->n; i++) {
         struct delivery one = { .s = d->s, .m = &d->m[i], .arena = d->arena, .status = "" };
@@ -429,9 +420,8 @@ static void route_bulk(struct bulk_delivery *d, str *paths)
     }
 }
 
-CO
-int deliver_bulk(void *subscription, const struct pubsub_message *m, size_t n, int *ret_codes,
-                 struct error *err)
+CO int deliver_bulk(void *subscription, const struct pubsub_message *m, size_t n, int *ret_codes,
+                    struct error *err)
 {
     struct arena arena;
     arena_init(&arena, ARENA_MAX);

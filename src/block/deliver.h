@@ -5,8 +5,6 @@
 
 #include "block/subscribe.h"
 
-CO
-int deliver_one(void *subscription, const struct pubsub_message *m, struct error *err);
-CO
-int deliver_bulk(void *subscription, const struct pubsub_message *m, size_t n, int *ret_codes,
-                 struct error *err);
+CO int deliver_one(void *subscription, const struct pubsub_message *m, struct error *err);
+CO int deliver_bulk(void *subscription, const struct pubsub_message *m, size_t n, int *ret_codes,
+                    struct error *err);

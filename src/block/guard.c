@@ -3,9 +3,8 @@
 #include "base/clock.h"
 #include "base/id.h"
 
-CO
-static int one_try(guard_fn *fn, void *arg, uint64_t timeout_ns, struct guard_attempt *attempt,
-                   bool *ret_timed_out, struct error *err)
+CO static int one_try(guard_fn *fn, void *arg, uint64_t timeout_ns, struct guard_attempt *attempt,
+                      bool *ret_timed_out, struct error *err)
 {
     uint64_t outer = fiber_deadline();
     DEADLINE(timeout_ns ? timeout_ns : UINT64_MAX);
@@ -14,8 +13,7 @@ static int one_try(guard_fn *fn, void *arg, uint64_t timeout_ns, struct guard_at
     return r;
 }
 
-CO
-int guard_call(struct policy *p, str endpoint, guard_fn *fn, void *arg, struct error *err)
+CO int guard_call(struct policy *p, str endpoint, guard_fn *fn, void *arg, struct error *err)
 {
     struct guard_attempt attempt = { 0 };
     if (!p)

@@ -14,10 +14,8 @@ struct guard_attempt {
     int http_status; /* set by the function when the failure carries one; 0 = none */
     bool fatal;      /* set by the function: this failure must not be tried again */
 };
-typedef CO
-int guard_fn(void *arg, struct guard_attempt *attempt, struct error *err);
+typedef CO int guard_fn(void *arg, struct guard_attempt *attempt, struct error *err);
 
 /* Runs fn under p (NULL = once, as it is). endpoint: what breakers are kept by; "" for components.
  * Returns the last try's result; *err is the last try's error. */
-CO
-int guard_call(struct policy *p, str endpoint, guard_fn *fn, void *arg, struct error *err) WUR;
+CO int guard_call(struct policy *p, str endpoint, guard_fn *fn, void *arg, struct error *err) WUR;

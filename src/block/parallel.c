@@ -4,29 +4,25 @@
 
 struct job {
     size_t n, next;
-    CO
-    void (*fn)(void *arg, size_t i);
+    CO void (*fn)(void *arg, size_t i);
     void *arg;
     struct wait_group group;
 };
 
-CO
-static void work(struct job *j)
+CO static void work(struct job *j)
 {
     while (j->next < j->n)
         j->fn(j->arg, j->next++);
 }
 
-CO
-static void helper(void *arg)
+CO static void helper(void *arg)
 {
     struct job *j = arg;
     work(j);
     wait_group_done(&j->group);
 }
 
-CO
-void parallel_for(size_t n, size_t limit, CO void (*fn)(void *arg, size_t i), void *arg)
+CO void parallel_for(size_t n, size_t limit, CO void (*fn)(void *arg, size_t i), void *arg)
 {
     struct job j = { .n = n, .fn = fn, .arg = arg };
     wait_group_init(&j.group);

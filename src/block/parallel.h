@@ -7,5 +7,4 @@
 #include "fiber/fiber.h"
 
 /* Calls fn(arg, i) for i = 0 … n-1, at most 'limit' (≥ 1) at once. */
-CO
-void parallel_for(size_t n, size_t limit, CO void (*fn)(void *arg, size_t i), void *arg);
+CO void parallel_for(size_t n, size_t limit, CO void (*fn)(void *arg, size_t i), void *arg);

@@ -196,16 +196,14 @@ struct publish_call {
     const struct pubsub_message *m;
 };
 
-CO
-static int try_publish(void *arg, struct guard_attempt *attempt, struct error *err)
+CO static int try_publish(void *arg, struct guard_attempt *attempt, struct error *err)
 {
     struct publish_call *c = arg;
     return ops(c->instance)->publish(c->instance->self, c->m, err);
 }
 
-CO
-int block_publish_raw(struct blocks *b, struct instance *pubsub, const struct pubsub_message *m,
-                      struct error *err)
+CO int block_publish_raw(struct blocks *b, struct instance *pubsub, const struct pubsub_message *m,
+                         struct error *err)
 {
     const struct broker *k = pubsub->extra;
     struct publish_call call = { pubsub, m };
@@ -215,9 +213,8 @@ int block_publish_raw(struct blocks *b, struct instance *pubsub, const struct pu
     return r;
 }
 
-CO
-int block_publish(struct blocks *b, const struct publish_request *p, struct arena *a,
-                  struct error *err)
+CO int block_publish(struct blocks *b, const struct publish_request *p, struct arena *a,
+                     struct error *err)
 {
     struct instance *i;
     bool raw;
@@ -261,8 +258,7 @@ struct bulk_call {
     size_t n;
 };
 
-CO
-static void publish_one(void *arg, size_t i)
+CO static void publish_one(void *arg, size_t i)
 {
     struct bulk_call *c = arg;
     struct publish_call call = { c->instance, &c->m[i] };
@@ -271,8 +267,7 @@ static void publish_one(void *arg, size_t i)
         (void)guard_call(k->outbound, S(""), try_publish, &call, &c->m[i].err);
 }
 
-CO
-static int try_bulk(void *arg, struct guard_attempt *attempt, struct error *err)
+CO static int try_bulk(void *arg, struct guard_attempt *attempt, struct error *err)
 {
     struct bulk_call *c = arg;
     for (size_t i = 0; i < c->n; i++)
@@ -311,9 +306,9 @@ static int bulk_envelopes(struct blocks *b, struct instance *i,
     return 0;
 }
 
-CO
-int block_publish_bulk(struct blocks *b, const struct publish_request *common,
-                       struct publish_entry *entries, size_t n, struct arena *a, struct error *err)
+CO int block_publish_bulk(struct blocks *b, const struct publish_request *common,
+                          struct publish_entry *entries, size_t n, struct arena *a,
+                          struct error *err)
 {
     struct instance *i;
     int r = block_publish_check(b, common->pubsub, common->topic, &i, err);

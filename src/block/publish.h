@@ -25,9 +25,8 @@ struct publish_request {
                                engine's own */
     struct trace_context trace;
 };
-CO
-int block_publish(struct blocks *b, const struct publish_request *p, struct arena *a,
-                  struct error *err) WUR;
+CO int block_publish(struct blocks *b, const struct publish_request *p, struct arena *a,
+                     struct error *err) WUR;
 
 struct publish_entry {
     str id, data, content_type;
@@ -38,11 +37,9 @@ struct publish_entry {
 int block_publish_check(struct blocks *b, str pubsub, str topic, struct instance **ret,
                         struct error *err) WUR;
 /* Returns 0, or negative when any entry failed (entries' err) or the whole (*err). */
-CO
-int block_publish_bulk(struct blocks *b, const struct publish_request *common,
-                       struct publish_entry *entries, size_t n, struct arena *a,
-                       struct error *err) WUR;
+CO int block_publish_bulk(struct blocks *b, const struct publish_request *common,
+                          struct publish_entry *entries, size_t n, struct arena *a,
+                          struct error *err) WUR;
 /* Bytes as they are to a topic, no envelope: dead letters. */
-CO
-int block_publish_raw(struct blocks *b, struct instance *pubsub, const struct pubsub_message *m,
-                      struct error *err) WUR;
+CO int block_publish_raw(struct blocks *b, struct instance *pubsub, const struct pubsub_message *m,
+                         struct error *err) WUR;

@@ -2,8 +2,7 @@
 
 enum { ANSWER_WHOLE = 16 << 10 };
 
-CO
-int relay_init(struct relay *r, struct http_exchange *x, struct error *err)
+CO int relay_init(struct relay *r, struct http_exchange *x, struct error *err)
 {
     *r = (struct relay){ .x = x };
     if (x->req.content_length == 0) {
@@ -27,21 +26,16 @@ int relay_init(struct relay *r, struct http_exchange *x, struct error *err)
 
 /* ---- the upload of a streamed body, beside the wait for the answer and its way back ---- */
 
-CO
-static int pump_up(struct relay *r)
+CO static int pump_up(struct relay *r)
 {
+    int code = r->body.n ? r->sink_write(r->sink, r->body) : 0;
     str chunk;
-    int code;
-    while ((code = http_read(r->x, &chunk)) > 0) {
-        code = http_call_write(r->call, chunk);
-        if (code < 0)
-            return code;
-    }
-    return code < 0 ? code : http_call_end(r->call, NULL);
+    while (code >= 0 && (code = http_read(r->x, &chunk)) > 0)
+        code = r->sink_write(r->sink, chunk);
+    return code < 0 ? code : r->sink_end(r->sink);
 }
 
-CO
-static void upload_main(void *arg)
+CO static void upload_main(void *arg)
 {
     struct relay *r = arg;
     r->upload.result = pump_up(r);
@@ -51,8 +45,7 @@ static void upload_main(void *arg)
 }
 
 /* Ends it, at once or in its own time: it works on our frame, so it can't outlive us. */
-CO
-static void upload_end(struct upload *u)
+CO static void upload_end(struct upload *u)
 {
     if (!u->fiber)
         return;
@@ -65,87 +58,161 @@ static void upload_end(struct upload *u)
     u->fiber = NULL;
 }
 
-CO
-void relay_done(struct relay *r)
+CO void relay_done(struct relay *r)
 {
     upload_end(&r->upload);
-    http_call_freep(&r->call);
+    if (r->answer.source)
+        r->answer.free(r->answer.source);
+    r->answer = (struct answer){ 0 };
 }
 
-CO
-static int start(struct relay *r, struct http_client *client, const char *address,
-                 const struct http_request *req, struct error *err)
+int relay_upload(struct relay *r, struct error *err)
 {
-    struct http_request out = *req;
-    if (r->whole)
-        out.content_length = (int64_t)r->body.n;
-    int code = http_call_start(client, address, &out, r->body, r->whole, &r->call, err);
-    if (code < 0 || r->whole)
-        return code;
     r->sent = true;
     r->upload = (struct upload){ 0 };
     r->upload.fiber = fiber_spawn("upload", upload_main, r);
     return r->upload.fiber ? 0 : fail(err, EXHAUSTED, NULL, "too many requests at once");
 }
 
-CO
-int relay_try(struct relay *r, struct http_client *client, const char *address,
-              const struct http_request *req, struct guard_attempt *attempt, struct error *err)
+CO int relay_again(struct relay *r, struct guard_attempt *attempt, struct error *err)
 {
-    relay_done(r); /* of an earlier try */
-    if (r->sent) {
-        attempt->fatal = true;
-        return fail(err, UNAVAILABLE, NULL, "a streamed request can't be sent twice");
-    }
-    int code = start(r, client, address, req, err);
+    relay_done(r);
     attempt->fatal = r->sent;
-    if (code >= 0)
-        code = http_call_response(r->call, &r->response, err);
-    if (code < 0) {
-        relay_done(r);
-        return code;
-    }
-    int status = r->response->status;
+    return r->sent ? fail(err, UNAVAILABLE, NULL, "a streamed request can't be sent twice") : 0;
+}
+
+int relay_judge(struct relay *r, struct guard_attempt *attempt, struct error *err)
+{
+    int status = r->answer.status;
     if (status >= 200 && status <= 399)
         return 0;
     attempt->http_status = status;
     return fail(err, UNKNOWN, NULL, "the app answered with status %d", status);
 }
 
-CO
-static int answer_whole(struct relay *r, const struct http_headers *headers, struct error *err)
+/* ---- by HTTP ---- */
+
+CO static int call_write(void *sink, str data)
 {
-    str body;
-    int code = http_call_read_all(r->call, ANSWER_WHOLE, &body);
-    if (code < 0)
-        return fail(err, (enum code) - code, NULL, "the answer broke off");
-    return http_reply(r->x, r->response->status, headers, body);
+    return http_call_write(sink, data);
 }
 
-CO
-static int answer_stream(struct relay *r, const struct http_headers *headers, struct error *err)
+CO static int call_end(void *sink)
 {
-    int code = http_reply_start(r->x, r->response->status, headers, r->response->content_length);
+    return http_call_end(sink, NULL);
+}
+
+CO static int call_next(void *source, str *ret_chunk)
+{
+    return http_call_read(source, ret_chunk);
+}
+
+static const struct http_headers *call_trailers(void *source)
+{
+    return http_call_trailers(source);
+}
+
+static void call_free(void *source)
+{
+    http_call_free(source);
+}
+
+CO static int start(struct relay *r, struct http_client *client, const char *address,
+                    const struct http_request *req, struct error *err)
+{
+    struct http_request out = *req;
+    struct http_call *call = NULL;
+    if (r->whole)
+        out.content_length = (int64_t)r->body.n;
+    str first = r->whole ? r->body : S("");
+    int code = http_call_start(client, address, &out, first, r->whole, &call, err);
+    if (code < 0)
+        return code;
+    r->answer = (struct answer){
+        .source = call,
+        .next = call_next,
+        .trailers = call_trailers,
+        .free = call_free,
+    };
+    if (r->whole)
+        return 0;
+    r->sink = call;
+    r->sink_write = call_write;
+    r->sink_end = call_end;
+    return relay_upload(r, err);
+}
+
+CO int relay_try(struct relay *r, struct http_client *client, const char *address,
+                 const struct http_request *req, struct guard_attempt *attempt, struct error *err)
+{
+    const struct http_response *response;
+    int code = relay_again(r, attempt, err);
+    if (code >= 0)
+        code = start(r, client, address, req, err);
+    attempt->fatal = r->sent;
+    if (code >= 0)
+        code = http_call_response(r->answer.source, &response, err);
+    if (code < 0) {
+        relay_done(r);
+        return code;
+    }
+    r->answer.status = response->status;
+    r->answer.headers = response->headers;
+    r->answer.content_length = response->content_length;
+    return relay_judge(r, attempt, err);
+}
+
+/* ---- the way back ---- */
+
+/* A small answer that came in pieces, gathered so that it goes out in one write. */
+CO static int gather(struct relay *r, str first, str *ret)
+{
+    size_t want = (size_t)r->answer.content_length, n = 0;
+    char *all = arena_alloc(r->x->arena, want);
+    if (!all)
+        return -EXHAUSTED;
+    int code = 1;
+    for (str chunk = first; code > 0; code = r->answer.next(r->answer.source, &chunk)) {
+        if (chunk.n > want - n)
+            return -INVALID;
+        memcpy(all + n, chunk.p, chunk.n);
+        n += chunk.n;
+    }
+    *ret = str_of(all, n);
+    return code;
+}
+
+CO static int answer_whole(struct relay *r, const struct http_headers *headers)
+{
+    str body = S("");
+    int code = r->answer.next(r->answer.source, &body);
+    if (code == 0)
+        body = S("");
+    else if (code > 0 && body.n < (size_t)r->answer.content_length)
+        code = gather(r, body, &body);
+    return code < 0 ? code : http_reply(r->x, r->answer.status, headers, body);
+}
+
+CO static int answer_stream(struct relay *r, const struct http_headers *headers)
+{
+    int code = http_reply_start(r->x, r->answer.status, headers, r->answer.content_length);
     str chunk;
-    while (code >= 0 && (code = http_call_read(r->call, &chunk)) > 0)
+    while (code >= 0 && (code = r->answer.next(r->answer.source, &chunk)) > 0)
         code = http_reply_write(r->x, chunk);
     if (code >= 0)
-        code = http_reply_end(r->x, http_call_trailers(r->call));
+        code = http_reply_end(r->x, r->answer.trailers(r->answer.source));
     if (code < 0)
         http_reply_abort(r->x); /* the caller must not take the part for the whole */
     return code;
 }
 
-CO
-int relay_answer(struct relay *r, struct error *err)
+CO int relay_answer(struct relay *r, struct error *err)
 {
-    PRE(r->call && r->response);
-    struct http_headers headers = r->response->headers;
+    PRE(r->answer.source);
+    struct http_headers headers = r->answer.headers;
     http_headers_strip_hop(&headers);
     http_headers_remove(&headers, S("content-length"));
-    bool head = str_eq(r->x->req.method, S("HEAD"));
-    int64_t n = r->response->content_length;
-    if (head || (n >= 0 && n <= ANSWER_WHOLE))
-        return answer_whole(r, &headers, err);
-    return answer_stream(r, &headers, err);
+    int64_t n = r->answer.content_length;
+    int code = n >= 0 && n <= ANSWER_WHOLE ? answer_whole(r, &headers) : answer_stream(r, &headers);
+    return code < 0 ? fail(err, (enum code) - code, NULL, "the answer broke off") : 0;
 }

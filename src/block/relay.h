@@ -11,6 +11,17 @@
 
 enum { RELAY_WHOLE = 16 << 10 };
 
+/* An answer, wherever it comes from: an HTTP call, or a peer's gRPC stream. */
+struct answer {
+    int status;
+    struct http_headers headers;
+    int64_t content_length;                       /* -1: unknown */
+    void *source;                                 /* NULL = no answer is held */
+    CO int (*next)(void *source, str *ret_chunk); /* as http_call_read() */
+    const struct http_headers *(*trailers)(void *source);
+    void (*free)(void *source);
+};
+
 struct upload { /* a fiber beside the exchange's: the answer may begin before the upload ends */
     struct fiber *fiber, *waiter;
     int result;
@@ -21,24 +32,29 @@ struct relay {
     struct http_exchange *x;
     str body; /* the whole body when .whole, else its first piece */
     bool whole;
-    bool sent;              /* a streamed body has begun: no further try */
-    struct http_call *call; /* of the last try, its answer not yet passed on; owned */
-    const struct http_response *response;
+    bool sent;            /* a streamed body has begun: no further try */
+    struct answer answer; /* of the last try, not yet passed on; owned */
     struct upload upload;
+    /* where the upload goes: an http_call, or a peer's stream */
+    void *sink;
+    CO int (*sink_write)(void *sink, str data);
+    CO int (*sink_end)(void *sink);
 };
 
 /* Reads the body as far as RELAY_WHOLE. -RANGE the body is over the server's limit, -INVALID bad
  * framing. */
-CO
-int relay_init(struct relay *r, struct http_exchange *x, struct error *err) WUR;
-CO
-void relay_done(struct relay *r);
+CO int relay_init(struct relay *r, struct http_exchange *x, struct error *err) WUR;
+CO void relay_done(struct relay *r);
 /* One try: sends, and waits for the head of the answer. A status below 200 or above 399 is a
  * failure for the guard (surprise 39) but r->call keeps the answer, so that the last one can be
  * passed on. */
-CO
-int relay_try(struct relay *r, struct http_client *client, const char *address,
-              const struct http_request *req, struct guard_attempt *attempt, struct error *err) WUR;
+CO int relay_try(struct relay *r, struct http_client *client, const char *address,
+                 const struct http_request *req, struct guard_attempt *attempt, struct error *err)
+    WUR;
+/* The parts of relay_try() for another transport (peer.c): refuse a second try of a streamed body;
+ * start the upload into r->sink; judge the answer that was put into r->answer. */
+CO int relay_again(struct relay *r, struct guard_attempt *attempt, struct error *err) WUR;
+int relay_upload(struct relay *r, struct error *err) WUR;
+int relay_judge(struct relay *r, struct guard_attempt *attempt, struct error *err) WUR;
 /* Passes the answer on: status, headers without hop-by-hop ones, body, trailers. */
-CO
-int relay_answer(struct relay *r, struct error *err) WUR;
+CO int relay_answer(struct relay *r, struct error *err) WUR;

@@ -74,9 +74,8 @@ static int update(struct resolve_cache *c, str app_id, const str *address, size_
     return 0;
 }
 
-CO
-static int ask(struct resolve_cache *c, struct blocks *b, str app_id, str namespace_,
-               struct error *err)
+CO static int ask(struct resolve_cache *c, struct blocks *b, str app_id, str namespace_,
+                  struct error *err)
 {
     if (!b->resolver)
         return fail(err, UNAVAILABLE, NULL,
@@ -102,9 +101,8 @@ static int ask(struct resolve_cache *c, struct blocks *b, str app_id, str namesp
     return r;
 }
 
-CO
-int resolve(struct resolve_cache *c, struct blocks *b, str app_id, str namespace_, struct peer *ret,
-            struct error *err)
+CO int resolve(struct resolve_cache *c, struct blocks *b, str app_id, str namespace_,
+               struct peer *ret, struct error *err)
 {
     uint64_t now = clock_now_ns();
     struct entry *e = find(c, app_id);

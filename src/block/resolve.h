@@ -21,9 +21,8 @@ struct peer {
 };
 
 /* Copies the next peer of the app, round robin, those that failed lately last. */
-CO
-int resolve(struct resolve_cache *c, struct blocks *b, str app_id, str namespace_, struct peer *ret,
-            struct error *err) WUR;
+CO int resolve(struct resolve_cache *c, struct blocks *b, str app_id, str namespace_,
+               struct peer *ret, struct error *err) WUR;
 /* Remembers what a call has shown about an address. */
 void resolve_learn(struct resolve_cache *c, str app_id, const struct peer *peer);
 /* This address didn't answer: avoid it for a second and ask the resolver again soon. */

@@ -33,8 +33,7 @@ static void on_granted(struct mail *m) /* on the waiter's worker */
 /* The wait was interrupted: either nobody has granted yet and we leave the queue, or the grant is
  * on its way to this worker and must be met before the frame goes. Returns whether a slot is now
  * held. */
-CO
-static bool leave(struct slots *s, struct waiter *w)
+CO static bool leave(struct slots *s, struct waiter *w)
 {
     pthread_mutex_lock(&s->lock);
     bool granted = w->granted;
@@ -47,8 +46,7 @@ static bool leave(struct slots *s, struct waiter *w)
     return granted;
 }
 
-CO
-int slots_take(struct slots *s)
+CO int slots_take(struct slots *s)
 {
     if (s->unlimited)
         return 0;

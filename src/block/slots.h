@@ -17,6 +17,5 @@ struct slots {
 
 void slots_init(struct slots *s, size_t n); /* 0 = no limit */
 void slots_done(struct slots *s);
-CO
-int slots_take(struct slots *s) WUR;
+CO int slots_take(struct slots *s) WUR;
 void slots_give(struct slots *s);

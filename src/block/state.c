@@ -140,8 +140,7 @@ struct get_call {
     struct state_value *ret;
 };
 
-CO
-static int try_get(void *arg, struct guard_attempt *attempt, struct error *err)
+CO static int try_get(void *arg, struct guard_attempt *attempt, struct error *err)
 {
     struct get_call *c = arg;
     *c->ret = (struct state_value){ 0 };
@@ -149,10 +148,9 @@ static int try_get(void *arg, struct guard_attempt *attempt, struct error *err)
                               err);
 }
 
-CO
-int block_state_get(struct blocks *b, struct instance *store, str key, enum state_consistency c,
-                    struct kvs metadata, struct arena *a, struct state_value *ret,
-                    struct error *err)
+CO int block_state_get(struct blocks *b, struct instance *store, str key, enum state_consistency c,
+                       struct kvs metadata, struct arena *a, struct state_value *ret,
+                       struct error *err)
 {
     struct get_call call = { store, key, c, metadata, a, ret };
     int r = full_key(store, key, a, &call.key, err);
@@ -181,16 +179,14 @@ struct bulk_get_call {
     struct state_value *ret;
 };
 
-CO
-static int try_bulk_get(void *arg, struct guard_attempt *attempt, struct error *err)
+CO static int try_bulk_get(void *arg, struct guard_attempt *attempt, struct error *err)
 {
     struct bulk_get_call *c = arg;
     return ops(c->store)->bulk_get(c->store->self, c->keys, c->n, c->metadata, c->arena, c->ret,
                                    err);
 }
 
-CO
-static void get_one(void *arg, size_t i)
+CO static void get_one(void *arg, size_t i)
 {
     struct bulk_get_call *c = arg;
     struct state_value *v = &c->ret[i];
@@ -200,10 +196,9 @@ static void get_one(void *arg, size_t i)
         v->err = err;
 }
 
-CO
-int block_state_bulk_get(struct blocks *b, struct instance *store, const str *keys, size_t n,
-                         int64_t parallelism, struct kvs metadata, struct arena *a,
-                         struct state_value *ret, struct error *err)
+CO int block_state_bulk_get(struct blocks *b, struct instance *store, const str *keys, size_t n,
+                            int64_t parallelism, struct kvs metadata, struct arena *a,
+                            struct state_value *ret, struct error *err)
 {
     str *full = arena_alloc(a, n * sizeof *full);
     if (!full)
@@ -235,8 +230,7 @@ struct write_call {
     const struct state_write *w;
 };
 
-CO
-static int try_write(void *arg, struct guard_attempt *attempt, struct error *err)
+CO static int try_write(void *arg, struct guard_attempt *attempt, struct error *err)
 {
     struct write_call *c = arg;
     int r = ops(c->store)->write(c->store->self, c->w, err);
@@ -250,8 +244,7 @@ struct save_call {
     struct error first; /* of the first item that failed */
 };
 
-CO
-static void save_one(void *arg, size_t i)
+CO static void save_one(void *arg, size_t i)
 {
     struct save_call *c = arg;
     struct write_call call = { c->store, &c->w[i] };
@@ -277,9 +270,8 @@ static enum code write_code(enum code cause)
     return cause == ABORTED || cause == INVALID ? cause : INTERNAL;
 }
 
-CO
-int block_state_save(struct blocks *b, struct instance *store, struct state_write *w, size_t n,
-                     struct arena *a, struct error *err)
+CO int block_state_save(struct blocks *b, struct instance *store, struct state_write *w, size_t n,
+                        struct arena *a, struct error *err)
 {
     int r = prefix_keys(store, w, n, a, err);
     if (r < 0)
@@ -294,9 +286,8 @@ int block_state_save(struct blocks *b, struct instance *store, struct state_writ
     return 0;
 }
 
-CO
-int block_state_delete(struct blocks *b, struct instance *store, struct state_write *w,
-                       struct arena *a, struct error *err)
+CO int block_state_delete(struct blocks *b, struct instance *store, struct state_write *w,
+                          struct arena *a, struct error *err)
 {
     str key = w->key;
     w->remove = true;
@@ -323,8 +314,7 @@ struct transact_call {
     struct kvs metadata;
 };
 
-CO
-static int try_transact(void *arg, struct guard_attempt *attempt, struct error *err)
+CO static int try_transact(void *arg, struct guard_attempt *attempt, struct error *err)
 {
     struct transact_call *c = arg;
     int r = ops(c->store)->transact(c->store->self, c->w, c->n, c->metadata, err);
@@ -360,9 +350,8 @@ static int check_transact(struct instance *store, size_t n, struct error *err)
     return 0;
 }
 
-CO
-int block_state_transact(struct blocks *b, struct instance *store, struct state_write *w, size_t n,
-                         struct kvs metadata, struct arena *a, struct error *err)
+CO int block_state_transact(struct blocks *b, struct instance *store, struct state_write *w,
+                            size_t n, struct kvs metadata, struct arena *a, struct error *err)
 {
     int r = check_transact(store, n, err);
     if (r < 0)
@@ -385,10 +374,9 @@ int block_state_transact(struct blocks *b, struct instance *store, struct state_
 
 /* ---- query ---- */
 
-CO
-int block_state_query(struct blocks *b, struct instance *store, str query, struct kvs metadata,
-                      struct arena *a, struct state_query_result **ret, size_t *ret_n,
-                      str *ret_token, struct error *err)
+CO int block_state_query(struct blocks *b, struct instance *store, str query, struct kvs metadata,
+                         struct arena *a, struct state_query_result **ret, size_t *ret_n,
+                         str *ret_token, struct error *err)
 {
     if (!ops(store)->query) {
         int r = fail(err, INTERNAL, "ERR_STATE_STORE_NOT_SUPPORTED",

@@ -12,26 +12,20 @@ int state_attach(struct blocks *b, struct instance *i, struct error *err) WUR;
 int state_find(struct blocks *b, str name, struct instance **ret, struct error *err) WUR;
 bool state_has(const struct instance *store, unsigned feature);
 
-CO
-int block_state_get(struct blocks *b, struct instance *store, str key, enum state_consistency c,
-                    struct kvs metadata, struct arena *a, struct state_value *ret,
-                    struct error *err) WUR;
+CO int block_state_get(struct blocks *b, struct instance *store, str key, enum state_consistency c,
+                       struct kvs metadata, struct arena *a, struct state_value *ret,
+                       struct error *err) WUR;
 /* ret[i] answers keys[i], each with its own error. parallelism <= 0: the contract's default. */
-CO
-int block_state_bulk_get(struct blocks *b, struct instance *store, const str *keys, size_t n,
-                         int64_t parallelism, struct kvs metadata, struct arena *a,
-                         struct state_value *ret, struct error *err) WUR;
+CO int block_state_bulk_get(struct blocks *b, struct instance *store, const str *keys, size_t n,
+                            int64_t parallelism, struct kvs metadata, struct arena *a,
+                            struct state_value *ret, struct error *err) WUR;
 /* Saves all items (several are one call each, not a transaction: the contract's semantics). */
-CO
-int block_state_save(struct blocks *b, struct instance *store, struct state_write *w, size_t n,
-                     struct arena *a, struct error *err) WUR;
-CO
-int block_state_delete(struct blocks *b, struct instance *store, struct state_write *w,
-                       struct arena *a, struct error *err) WUR;
-CO
-int block_state_transact(struct blocks *b, struct instance *store, struct state_write *w, size_t n,
-                         struct kvs metadata, struct arena *a, struct error *err) WUR;
-CO
-int block_state_query(struct blocks *b, struct instance *store, str query, struct kvs metadata,
-                      struct arena *a, struct state_query_result **ret, size_t *ret_n,
-                      str *ret_token, struct error *err) WUR;
+CO int block_state_save(struct blocks *b, struct instance *store, struct state_write *w, size_t n,
+                        struct arena *a, struct error *err) WUR;
+CO int block_state_delete(struct blocks *b, struct instance *store, struct state_write *w,
+                          struct arena *a, struct error *err) WUR;
+CO int block_state_transact(struct blocks *b, struct instance *store, struct state_write *w,
+                            size_t n, struct kvs metadata, struct arena *a, struct error *err) WUR;
+CO int block_state_query(struct blocks *b, struct instance *store, str query, struct kvs metadata,
+                         struct arena *a, struct state_query_result **ret, size_t *ret_n,
+                         str *ret_token, struct error *err) WUR;

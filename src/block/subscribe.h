@@ -6,21 +6,15 @@
 #pragma once
 
 #include "block/block.h"
+#include "component/resource.h"
 
 enum subscription_type { SUBSCRIPTION_UNKNOWN, DECLARATIVE, PROGRAMMATIC, STREAMING };
-
-struct cel_program;
-struct subscription_rule {
-    str match;                   /* as written; empty = always */
-    struct cel_program *program; /* NULL when empty */
-    str path;
-};
 
 struct subscription {
     enum subscription_type type;
     str pubsub, topic, dead_letter;
     struct kvs metadata;
-    struct subscription_rule *rules;
+    struct route_rule *rules;
     size_t n_rules;
     bool bulk;
     int64_t bulk_max, bulk_await_ms;
@@ -39,13 +33,9 @@ struct subscriptions {
 
 /* Declarative ones, and what the app answers to GET /dapr/subscribe; programmatic wins over
  * declarative of the same pubsub and topic. -UNAVAILABLE: the app didn't answer. */
-CO
-int subscriptions_discover(struct blocks *b, struct subscriptions *ret, struct error *err) WUR;
+CO int subscriptions_discover(struct blocks *b, struct subscriptions *ret, struct error *err) WUR;
 /* Starts what isn't running; one that fails is tried again with growing pauses until stop. */
-CO
-void subscriptions_start(struct blocks *b, struct subscriptions *s);
+CO void subscriptions_start(struct blocks *b, struct subscriptions *s);
 /* Takes no further message, waits for deliveries in flight. */
-CO
-void subscriptions_stop(struct subscriptions *s);
-CO
-void subscriptions_done(struct subscriptions *s);
+CO void subscriptions_stop(struct subscriptions *s);
+CO void subscriptions_done(struct subscriptions *s);

@@ -1,0 +1,199 @@
+#include "block/binding.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "block/app.h"
+#include "block/guard.h"
+#include "block/observe.h"
+
+#include <stdio.h>
+
+enum { ARENA_MAX = 64 << 20, ANSWER_MAX = 4 << 20 };
+static const char SCOPE[] = "dapr.runtime.processor";
+
+struct binding {
+    struct blocks *b;
+    struct instance *instance;
+    struct policy *outbound, *inbound;
+    struct observer observer;
+    str path; /* of the app: "/" + route or name */
+    bool running;
+};
+
+static const struct binding_ops *ops(const struct instance *i)
+{
+    return CONTAINER_OF(i->type, struct binding_ops, t);
+}
+
+int binding_attach(struct blocks *b, struct instance *i, struct error *err)
+{
+    struct binding *x = arena_zalloc(&i->arena, sizeof *x);
+    if (!x)
+        return fail(err, EXHAUSTED, NULL, "out of memory");
+    x->b = b;
+    x->instance = i;
+    x->outbound = policy_component(b->resiliency, str_c(i->name), "Binding", POLICY_OUTBOUND);
+    x->inbound = policy_component(b->resiliency, str_c(i->name), "Binding", POLICY_INBOUND);
+    str route = kvs_get(i->metadata, S("route"));
+    route = route.n ? route : str_c(i->name);
+    str part[] = { str_starts(route, S("/")) ? S("") : S("/"), route };
+    x->path = arena_join(&i->arena, part, 2);
+    i->extra = x;
+    return x->path.p ? 0 : fail(err, EXHAUSTED, NULL, "out of memory");
+}
+
+/* ---- output ---- */
+
+struct invoke_call {
+    struct instance *instance;
+    str operation, data;
+    struct kvs metadata;
+    struct arena *arena;
+    struct binding_result *ret;
+};
+
+CO static int try_invoke(void *arg, struct guard_attempt *attempt, struct error *err)
+{
+    struct invoke_call *c = arg;
+    return ops(c->instance)
+        ->invoke(c->instance->self, c->operation, c->data, c->metadata, c->arena, c->ret, err);
+}
+
+static bool supports(const struct binding_ops *o, str operation)
+{
+    for (const char *const *at = o->operations; at && *at; at++)
+        if (str_eq(str_c(*at), operation))
+            return true;
+    return false;
+}
+
+static int refuse(struct error *err, str name, const char *why)
+{
+    return fail(err, INTERNAL, "ERR_INVOKE_OUTPUT_BINDING",
+                "error invoking output binding " STR_FMT ": %s", STR_ARG(name), why);
+}
+
+CO int block_binding_invoke(struct blocks *b, str name, str operation, str data,
+                            struct kvs metadata, struct arena *a, struct binding_result *ret,
+                            struct error *err)
+{
+    *ret = (struct binding_result){ 0 };
+    struct instance *i = map_get(&b->binding, name);
+    struct error cause = { 0 };
+    if (!operation.n)
+        return refuse(err, name, "operation field is missing from request");
+    if (!i || !ops(i)->invoke)
+        (void)fail(&cause, NOT_FOUND, NULL, "couldn't find output binding " STR_FMT, STR_ARG(name));
+    else if (!supports(ops(i), operation))
+        (void)fail(&cause, INVALID, NULL, "binding " STR_FMT " does not support operation " STR_FMT,
+                   STR_ARG(name), STR_ARG(str_take(operation, 64)));
+    if (cause.code)
+        return refuse(err, name, cause.text);
+    struct binding *x = i->extra;
+    struct invoke_call call = { i, operation, data, metadata, a, ret };
+    uint64_t start = clock_now_ns();
+    int r = guard_call(x->outbound, S(""), try_invoke, &call, &cause);
+    char op[64];
+    snprintf(op, sizeof op, STR_FMT, STR_ARG(str_take(operation, 60)));
+    observe(&x->observer, OBSERVE_BINDING, b, i->name, op, start, r >= 0);
+    return r < 0 ? refuse(err, name, cause.text) : 0;
+}
+
+/* ---- input ---- */
+
+struct event_call {
+    struct binding *x;
+    const struct binding_event *e;
+    struct arena *arena;
+    int last_status;
+};
+
+/* Exactly 200 is success for the policy; after the retries any 2xx will do (surprise 53). */
+CO static int try_event(void *arg, struct guard_attempt *attempt, struct error *err)
+{
+    struct event_call *c = arg;
+    struct app_call call = {
+        .verb = "POST",
+        .path = c->x->path,
+        .headers = c->e->metadata,
+        .body = c->e->data,
+        .content_type = S("application/json"),
+        .max_answer = ANSWER_MAX,
+    };
+    struct app_answer answer;
+    c->last_status = 0;
+    int r = app_do(c->x->b->app, &call, c->arena, &answer, err);
+    if (r < 0)
+        return r;
+    c->last_status = answer.status;
+    if (answer.status == 200)
+        return 0;
+    attempt->http_status = answer.status;
+    return fail(err, UNKNOWN, NULL,
+                "fails to send binding event to http app channel, status code: %d body: " STR_FMT,
+                answer.status, STR_ARG(str_take(answer.body, 200)));
+}
+
+CO static int on_event(void *arg, const struct binding_event *e, struct error *err)
+{
+    struct binding *x = arg;
+    struct arena arena;
+    arena_init(&arena, ARENA_MAX);
+    struct event_call call = { .x = x, .e = e, .arena = &arena };
+    uint64_t start = clock_now_ns();
+    int r = guard_call(x->inbound, S(""), try_event, &call, err);
+    if (r < 0 && call.last_status >= 200 && call.last_status <= 299)
+        r = 0;
+    observe_input(x->b, x->instance->name, start, r >= 0);
+    arena_done(&arena);
+    return r;
+}
+
+/* direction names input, or the app takes the route: OPTIONS answers 2xx or 405. */
+CO static bool wanted(struct binding *x, uint64_t timeout_ns)
+{
+    str direction = kvs_get(x->instance->metadata, S("direction")), item;
+    if (direction.n) {
+        for (str rest = direction; str_next(&rest, ',', &item);)
+            if (str_ieq(item, S("input")))
+                return true;
+        return false;
+    }
+    struct arena arena;
+    arena_init(&arena, ARENA_MAX);
+    struct app_call call = { .verb = "OPTIONS", .path = x->path, .max_answer = ANSWER_MAX };
+    struct app_answer answer = { 0 };
+    struct error err = { 0 };
+    DEADLINE(timeout_ns);
+    int r = app_do(x->b->app, &call, &arena, &answer, &err);
+    arena_done(&arena);
+    return r >= 0 && ((answer.status >= 200 && answer.status <= 299) || answer.status == 405);
+}
+
+CO void bindings_start(struct blocks *b, uint64_t probe_timeout_ns)
+{
+    struct map_entry *e;
+    for (size_t at = 0; b->app && (e = map_next(&b->binding, &at));) {
+        struct instance *i = e->value;
+        struct binding *x = i->extra;
+        if (!ops(i)->start || x->running || !wanted(x, probe_timeout_ns))
+            continue;
+        struct error err = { 0 };
+        x->running = ops(i)->start(i->self, on_event, x, &err) >= 0;
+        if (!x->running)
+            log_error(SCOPE, "error reading from input binding %s: %s", i->name, err.text);
+    }
+}
+
+CO void bindings_stop(struct blocks *b)
+{
+    SHIELD();
+    struct map_entry *e;
+    for (size_t at = 0; (e = map_next(&b->binding, &at));) {
+        struct instance *i = e->value;
+        struct binding *x = i->extra;
+        if (x->running)
+            ops(i)->stop(i->self);
+        x->running = false;
+    }
+}

@@ -1,0 +1,411 @@
+#include "block/invoke.h"
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "block/observe.h"
+#include "block/peer.h"
+#include "block/relay.h"
+#include "format/uri.h"
+
+#include <stdio.h>
+#include <unistd.h>
+
+static struct metric_family req_sent = {
+    .name = "dapr_runtime_service_invocation_req_sent_total",
+    .help = "Calls sent to other services.",
+    .label = { "dst_app_id", "type" },
+};
+static struct metric_family res_recv = {
+    .name = "dapr_runtime_service_invocation_res_recv_total",
+    .help = "Answers of other services.",
+    .label = { "src_app_id", "status", "type" },
+};
+static struct metric_family res_latency = {
+    .name = "dapr_runtime_service_invocation_res_recv_latency_ms",
+    .help = "Time until another service's answer, ms.",
+    .kind = METRIC_HISTOGRAM,
+    .buckets = &metric_latency_ms,
+    .label = { "src_app_id", "status" },
+};
+
+int invoker_new(const char *host_address, struct invoker **ret, struct error *err)
+{
+    struct invoker *i = mem_zalloc(sizeof *i);
+    if (!i)
+        return fail(err, EXHAUSTED, NULL, "out of memory");
+    i->direct = http_client_new(&(struct http_client_config){ 0 });
+    i->grpc = http_client_new(&(struct http_client_config){ .h2 = true });
+    i->resolved = resolve_cache_new();
+    i->host_address = str_c(host_address);
+    if (gethostname(i->hostname, sizeof i->hostname - 1) < 0)
+        i->hostname[0] = 0;
+    if (!i->direct || !i->grpc || !i->resolved) {
+        invoker_free(i);
+        return fail(err, EXHAUSTED, NULL, "out of memory");
+    }
+    *ret = i;
+    return 0;
+}
+
+void invoker_free(struct invoker *i)
+{
+    if (!i)
+        return;
+    if (i->direct)
+        http_client_free(i->direct);
+    if (i->grpc)
+        http_client_free(i->grpc);
+    resolve_cache_free(i->resolved);
+    mem_free(i);
+}
+
+/* "/" + method, escaped again where needed, + query. */
+static int build_target(struct arena *a, str method, str query, str *ret)
+{
+    bool plain = true;
+    for (size_t i = 0; i < method.n && plain; i++) {
+        unsigned char c = (unsigned char)method.p[i];
+        plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                memchr("/-._~$&+:=@!'()*,;", c, 18);
+    }
+    AUTO(buf_done) struct buf escaped;
+    buf_init(&escaped, 64 << 10);
+    for (str rest = method, part; !plain && rest.p;) { /* segment by segment: a '/' stays one */
+        bool more = str_cut(rest, '/', &part, &rest);
+        uri_encode(&escaped, part, URI_PATH);
+        if (more)
+            buf_putc(&escaped, '/');
+        else
+            rest.p = NULL;
+    }
+    if (!buf_ok(&escaped))
+        return -EXHAUSTED;
+    str part[] = { S("/"), plain ? method : buf_str(&escaped), query.n ? S("?") : S(""), query };
+    *ret = arena_join(a, part, COUNT(part));
+    return ret->p ? 0 : -EXHAUSTED;
+}
+
+static int copy_request(const struct http_exchange *x, str target, struct http_request *ret)
+{
+    *ret = x->req;
+    ret->target = target;
+    http_headers_init(&ret->headers, x->arena);
+    ret->headers.v = arena_alloc(x->arena, (x->req.headers.n + 12) * sizeof *ret->headers.v);
+    if (!ret->headers.v)
+        return -EXHAUSTED;
+    ret->headers.cap = x->req.headers.n + 12;
+    for (size_t i = 0; i < x->req.headers.n; i++)
+        ret->headers.v[ret->headers.n++] = x->req.headers.v[i];
+    http_headers_strip_hop(&ret->headers);
+    static const str drop[] = { S("host"), S("content-length"), S("dapr-app-id"), S("expect") };
+    for (size_t i = 0; i < COUNT(drop); i++)
+        http_headers_remove(&ret->headers, drop[i]);
+    return 0;
+}
+
+/* ---- our own app ---- */
+
+struct app_call_ctx {
+    struct blocks *b;
+    struct relay relay;
+    struct http_request req;
+};
+
+CO static int try_app(void *arg, struct guard_attempt *attempt, struct error *err)
+{
+    struct app_call_ctx *c = arg;
+    return relay_try(&c->relay, c->b->app->client, c->b->app->address, &c->req, attempt, err);
+}
+
+CO static int pass_answer(struct relay *r, int code, struct error *err)
+{
+    if (code < 0 && !r->answer.source)
+        return code;
+    if (err)
+        *err = (struct error){ 0 }; /* a failure status is an answer: it goes back as it is */
+    return relay_answer(r, err);
+}
+
+CO static int call_app(struct blocks *b, struct http_exchange *x, str target, struct error *err)
+{
+    struct app_call_ctx c = { .b = b };
+    if (copy_request(x, target, &c.req) < 0)
+        return fail(err, EXHAUSTED, NULL, "the request is too large for its memory");
+    http_headers_remove(&c.req.headers, S(DIRECT_HEADER));
+    c.req.authority = str_c(b->app->address);
+    if (b->app->config.token &&
+        http_headers_set(&c.req.headers, S("dapr-api-token"), str_c(b->app->config.token)) < 0)
+        return fail(err, EXHAUSTED, NULL, "the request is too large for its memory");
+    int r = relay_init(&c.relay, x, err);
+    if (r >= 0) {
+        struct guard_attempt attempt = { 0 };
+        r = try_app(&c, &attempt, err);
+        r = pass_answer(&c.relay, r, err);
+    }
+    relay_done(&c.relay);
+    return r;
+}
+
+CO int invoke_app(struct blocks *b, struct http_exchange *x, str target, struct error *err)
+{
+    if (!b->app)
+        return fail(err, INTERNAL, "ERR_DIRECT_INVOKE",
+                    "app channel is not initialized: start the sidecar with --app-port");
+    if (!atomic_load(&b->app->healthy))
+        return fail(err, INTERNAL, "ERR_DIRECT_INVOKE", "app is not in a healthy state");
+    uint64_t start = clock_now_ns();
+    int r = slots_take(&b->app->slots);
+    if (r < 0)
+        return fail(err, (enum code) - r, "ERR_DIRECT_INVOKE",
+                    "no free place among --app-max-concurrency calls");
+    if (b->app->config.handle) {
+        x->req.target = target;
+        (void)str_cut(target, '?', &x->req.path, &x->req.query);
+        b->app->config.handle(b->app->config.handle_arg, x);
+    } else
+        r = call_app(b, x, target, err);
+    slots_give(&b->app->slots);
+    if (x->started)
+        app_count(x->req.method,
+                  str_take(target, (size_t)(str_find_c(target, '?') < 0 ? (ptrdiff_t)target.n
+                                                                        : str_find_c(target, '?'))),
+                  x->status, start);
+    return r;
+}
+
+/* ---- another app ---- */
+
+struct remote_ctx {
+    struct blocks *b;
+    const struct invoke_target *t;
+    struct relay relay;
+    struct http_request req, direct_req;
+    str endpoint; /* "id:method": what breakers are kept by */
+    struct policy *policy;
+};
+
+/* One try at one peer: a Proa by plain HTTP, anybody else by gRPC. */
+CO static int try_peer(void *arg, struct guard_attempt *attempt, struct error *err)
+{
+    struct remote_ctx *c = arg;
+    struct invoker *i = c->b->invoker;
+    struct peer peer;
+    int r = resolve(i->resolved, c->b, c->t->app_id,
+                    c->t->namespace_.n ? c->t->namespace_ : str_c(c->b->namespace_), &peer, err);
+    if (r < 0)
+        return r;
+    bool direct = peer.direct;
+    if (direct)
+        r = relay_try(&c->relay, i->direct, peer.address, &c->direct_req, attempt, err);
+    else
+        r = peer_try(&c->relay, i->grpc, peer.address, &c->req, &direct, attempt, err);
+    if (direct && c->relay.answer.source && c->relay.answer.status == 421) {
+        /* Misdirected (RFC 9110 15.5.20): the address belongs to another app's sidecar by now. */
+        relay_done(&c->relay);
+        r = fail_as(err, UNAVAILABLE, NULL, "%s is not app " STR_FMT " any more", peer.address,
+                    STR_ARG(c->t->app_id));
+        attempt->http_status = 0;
+    }
+    if (r == -UNAVAILABLE && !attempt->http_status)
+        resolve_failed(i->resolved, c->t->app_id, &peer);
+    else if (direct != peer.direct) {
+        peer.direct = direct;
+        resolve_learn(i->resolved, c->t->app_id, &peer);
+    }
+    return r;
+}
+
+CO static int try_with_policy(void *arg, struct guard_attempt *attempt, struct error *err)
+{
+    struct remote_ctx *c = arg;
+    int r = guard_call(c->policy, c->endpoint, try_peer, c, err);
+    attempt->fatal =
+        c->relay.sent || c->relay.answer.source || (r != -UNAVAILABLE && r != -UNAUTHENTICATED);
+    return r;
+}
+
+/* The built-in service retries are switched off by an entry in targets.apps only (surprise 41). */
+CO static int call_remote(struct remote_ctx *c, struct error *err)
+{
+    c->policy = policy_app(c->b->resiliency, c->t->app_id);
+    struct policy *builtin = resiliency_has_app(c->b->resiliency, c->t->app_id)
+                                 ? NULL
+                                 : policy_builtin(c->b->resiliency, BUILTIN_SERVICE_RETRIES);
+    return guard_call(builtin, c->endpoint, try_with_policy, c, err);
+}
+
+/* The caller's identity, and what proxies add (surprise 46). */
+static int stamp(struct blocks *b, const struct http_exchange *x, const struct invoke_target *t,
+                 struct http_request *req)
+{
+    str peer = str_c(x->peer);
+    ptrdiff_t colon = (ptrdiff_t)peer.n;
+    while (colon > 0 && peer.p[colon - 1] != ':')
+        colon--;
+    str ip = colon > 0 ? str_take(peer, (size_t)colon - 1) : peer;
+    str forwarded = arena_printf(x->arena, "for=" STR_FMT ";by=" STR_FMT ";host=%s", STR_ARG(ip),
+                                 STR_ARG(b->invoker->host_address), b->invoker->hostname);
+    if (!forwarded.p)
+        return -EXHAUSTED;
+    const struct http_header add[] = {
+        { S("dapr-caller-app-id"), str_c(b->app_id) },
+        { S("dapr-callee-app-id"), t->app_id },
+        { S("dapr-caller-namespace"), str_c(b->namespace_) },
+        { S("x-forwarded-for"), ip },
+        { S("x-forwarded-host"), x->req.authority },
+        { S("forwarded"), forwarded },
+    };
+    int r = 0;
+    for (size_t i = 0; i < COUNT(add) && r >= 0; i++)
+        r = http_headers_set(&req->headers, add[i].name, add[i].value);
+    return r;
+}
+
+static void count_remote(const struct invoke_target *t, const struct http_exchange *x,
+                         uint64_t start, bool failed)
+{
+    char status[16];
+    snprintf(status, sizeof status, "%d", x->started ? x->status : 500);
+    str sent[] = { t->app_id, S("unary") };
+    str received[] = { t->app_id, str_c(status), S("unary") };
+    metric_add(metric_cell(&req_sent, sent), 1);
+    metric_add(metric_cell(&res_recv, received), 1);
+    metric_observe(&res_latency, metric_cell(&res_latency, received),
+                   (double)(clock_now_ns() - start) / 1e6);
+}
+
+CO static int invoke_remote(struct blocks *b, const struct invoke_target *t, str target,
+                            struct http_exchange *x, struct error *err)
+{
+    struct remote_ctx c = { .b = b, .t = t };
+    str part[] = { t->app_id, S(":"), t->method };
+    c.endpoint = arena_join(x->arena, part, COUNT(part));
+    if (!c.endpoint.p || copy_request(x, target, &c.req) < 0 || stamp(b, x, t, &c.req) < 0)
+        return fail(err, EXHAUSTED, NULL, "the request is too large for its memory");
+    c.direct_req = c.req;
+    c.direct_req.headers.v = arena_alloc(x->arena, (c.req.headers.n + 1) * sizeof *c.req.headers.v);
+    if (!c.direct_req.headers.v)
+        return fail(err, EXHAUSTED, NULL, "the request is too large for its memory");
+    memcpy(c.direct_req.headers.v, c.req.headers.v, c.req.headers.n * sizeof *c.req.headers.v);
+    c.direct_req.headers.cap = c.req.headers.n + 1;
+    c.direct_req.headers.v[c.direct_req.headers.n++] =
+        (struct http_header){ S(DIRECT_HEADER), t->app_id };
+    int r = relay_init(&c.relay, x, err);
+    if (r >= 0)
+        r = pass_answer(&c.relay, call_remote(&c, err), err);
+    relay_done(&c.relay);
+    return r;
+}
+
+/* ---- endpoints outside ---- */
+
+struct outside_ctx {
+    struct blocks *b;
+    struct relay relay;
+    struct http_request req;
+    const char *address;
+};
+
+CO static int try_outside(void *arg, struct guard_attempt *attempt, struct error *err)
+{
+    struct outside_ctx *c = arg;
+    return relay_try(&c->relay, c->b->invoker->direct, c->address, &c->req, attempt, err);
+}
+
+CO static int invoke_outside(struct blocks *b, str base, const struct endpoint *named,
+                             const struct invoke_target *t, struct http_exchange *x,
+                             struct error *err)
+{
+    struct uri uri;
+    if (uri_parse(base, &uri) < 0 || !uri.host.n)
+        return fail(err, INVALID, NULL, "\"" STR_FMT "\" is not a URL like http://host:port",
+                    STR_ARG(base));
+    if (!str_ieq(uri.scheme, S("http")))
+        return fail(err, UNIMPLEMENTED, NULL,
+                    "only http:// endpoints can be called yet, not " STR_FMT "://",
+                    STR_ARG(uri.scheme));
+    str path = str_ends(uri.path, S("/")) ? str_take(uri.path, uri.path.n - 1) : uri.path, rest;
+    struct outside_ctx c = { .b = b };
+    if (build_target(x->arena, t->method, x->req.query, &rest) < 0)
+        return fail(err, EXHAUSTED, NULL, "the request is too large for its memory");
+    str part[] = { path, rest }, target = arena_join(x->arena, part, 2);
+    str address = arena_printf(x->arena, uri.ipv6 ? "[" STR_FMT "]:%u" : STR_FMT ":%u",
+                               STR_ARG(uri.host), uri.port ? uri.port : 80);
+    if (!target.p || !address.p || copy_request(x, target, &c.req) < 0)
+        return fail(err, EXHAUSTED, NULL, "the request is too large for its memory");
+    c.address = address.p;
+    c.req.authority = uri.port && uri.port != 80 ? address : uri.host;
+    int r = 0;
+    for (size_t i = 0; named && i < named->headers.n && r >= 0; i++)
+        r = http_headers_set(&c.req.headers, named->headers.v[i].key, named->headers.v[i].value);
+    if (r < 0)
+        return fail(err, EXHAUSTED, NULL, "the request is too large for its memory");
+    str name = named ? named->name : base;
+    str key[] = { name, named ? S(":") : S("/"), named ? base : t->method };
+    r = relay_init(&c.relay, x, err);
+    if (r >= 0)
+        r = pass_answer(&c.relay,
+                        guard_call(policy_app(b->resiliency, name), arena_join(x->arena, key, 3),
+                                   try_outside, &c, err),
+                        err);
+    relay_done(&c.relay);
+    return r;
+}
+
+/* ---- which of them ---- */
+
+static int strip_identity(struct blocks *b, struct http_exchange *x)
+{
+    static const str identity[] = { S("dapr-caller-app-id"), S("dapr-callee-app-id"),
+                                    S("dapr-caller-namespace") };
+    const str value[] = { str_c(b->app_id), str_c(b->app_id), str_c(b->namespace_) };
+    int r = 0;
+    for (size_t i = 0; i < COUNT(identity) && r >= 0; i++)
+        r = http_headers_set(&x->req.headers, identity[i], value[i]);
+    return r;
+}
+
+static const struct endpoint *endpoint_find(const struct blocks *b, str name)
+{
+    for (size_t i = 0; i < b->n_endpoints; i++)
+        if (str_eq(b->endpoints[i].name, name))
+            return &b->endpoints[i];
+    return NULL;
+}
+
+CO static int dispatch(struct blocks *b, const struct invoke_target *t, struct http_exchange *x,
+                       struct error *err)
+{
+    if (t->url.n)
+        return invoke_outside(b, t->url, NULL, t, x, err);
+    const struct endpoint *e = endpoint_find(b, t->app_id);
+    if (e)
+        return invoke_outside(b, e->base_url, e, t, x, err);
+    str target;
+    if (build_target(x->arena, t->method, x->req.query, &target) < 0)
+        return fail(err, EXHAUSTED, NULL, "the request is too large for its memory");
+    bool own = str_eq(t->app_id, str_c(b->app_id)) &&
+               (!t->namespace_.n || str_eq(t->namespace_, str_c(b->namespace_)));
+    uint64_t start = clock_now_ns();
+    int r = own && strip_identity(b, x) < 0 ? -EXHAUSTED
+            : own                           ? invoke_app(b, x, target, err)
+                                            : invoke_remote(b, t, target, x, err);
+    bool failed = r < 0 || x->status >= 500;
+    if (!own)
+        count_remote(t, x, start, failed);
+    observe_call(own ? S("client") : str_c(b->app_id), t->app_id, start, failed);
+    return r;
+}
+
+CO int invoke(struct blocks *b, const struct invoke_target *t, struct http_exchange *x,
+              struct error *err)
+{
+    struct error cause = { 0 };
+    int r = dispatch(b, t, x, &cause);
+    if (r >= 0 || x->started)
+        return 0; /* once begun, the reply itself shows how it ended */
+    fail(err, cause.code ? cause.code : (enum code) - r, "ERR_DIRECT_INVOKE",
+         "failed to invoke, id: " STR_FMT ", err: %s", STR_ARG(t->url.n ? t->url : t->app_id),
+         cause.text);
+    return r;
+}

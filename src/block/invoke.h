@@ -1,0 +1,40 @@
+/* invoke.h — what calling a service means: our own app, another app's sidecar, or an HTTP endpoint.
+ * Owner:  the invoker belongs to the runtime.
+ * Thread: the exchange's fiber, any worker.
+ * Failure: *err has ERR_DIRECT_INVOKE; nothing has been answered yet then. An answer that broke off
+ * on its way back has been aborted and is reported as 0 with x->started. */
+#pragma once
+
+#include "block/app.h"
+#include "block/block.h"
+#include "block/resolve.h"
+#include "http/server.h"
+
+struct invoker {
+    struct http_client *direct; /* HTTP/1.1 to Proa peers and endpoints */
+    struct http_client *grpc;   /* HTTP/2 to daprd peers */
+    struct resolve_cache *resolved;
+    str host_address; /* for Forwarded */
+    char hostname[64];
+};
+
+int invoker_new(const char *host_address, struct invoker **ret, struct error *err) WUR;
+void invoker_free(struct invoker *i); /* off the workers */
+
+struct invoke_target {
+    str app_id;     /* or the name of an HTTPEndpoint */
+    str namespace_; /* empty = ours */
+    str url;        /* "http://host:port" instead of an app id */
+    str method;     /* path at the target, decoded once and cleaned, no slash in front */
+};
+
+/* Passes x on to the target and its answer back. */
+CO int invoke(struct blocks *b, const struct invoke_target *t, struct http_exchange *x,
+              struct error *err) WUR;
+/* The last leg: to our own app. caller: app id of the calling service ("" = not a service). path:
+ * as in the request line, escaped, with query. */
+CO int invoke_app(struct blocks *b, struct http_exchange *x, str target, struct error *err) WUR;
+
+/* The header by which one Proa tells another on its internal port which app the plain HTTP call is
+ * for. */
+#define DIRECT_HEADER "proa-direct"
