@@ -34,7 +34,7 @@ struct cloudevent_fields {
 int cloudevent_build(const struct cloudevent_fields *f, struct buf *out) WUR;
 
 /* body is a CloudEvent already (application/cloudevents+json): topic and pubsubname are overwritten
- * from f; id, time, source ("Dapr"), type and specversion filled in where absent or empty;
+ * from f; id, time, source ("Dapr"), type and specversion filled in where absent or null;
  * traceid and traceparent together when it has no traceid; tracestate when absent; expiration when
  * f has one. All else is kept byte for byte. Keys come out sorted. Returns 0, -INVALID (no JSON
  * object; err says where), -EXHAUSTED. */
@@ -62,7 +62,7 @@ int cloudevent_read(str message, struct arena *a, struct cloudevent *ret, struct
  * -EXHAUSTED.
  */
 int cloudevent_data(const struct cloudevent *ce, struct arena *a, str *ret) WUR;
-/* Whether the event has an expiration that lies at or before now. A malformed one doesn't expire.
+/* Whether the event has an expiration that lies before now. A malformed one doesn't expire.
  */
 bool cloudevent_expired(const struct cloudevent *ce, uint64_t now_wall_ns);
 /* Whether a key of the object is an extension for gRPC: not id, source, datacontenttype, type,
