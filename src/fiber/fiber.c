@@ -27,6 +27,12 @@ static int interrupted(const struct fiber *f)
     return f->deadline <= f->sched->now ? -TIMEOUT : 0;
 }
 
+/* A span begins now, not at the start of the round: others may have computed since. */
+static uint64_t fresh_now(struct sched *s)
+{
+    return s->now = s->config.now(s->config.ctx);
+}
+
 static void wait_until(struct fiber *f, enum fiber_state state, uint64_t at)
 {
     f->state = state;
@@ -79,7 +85,7 @@ int fiber_sleep(uint64_t ns)
     int r = interrupted(f);
     if (r)
         return r;
-    uint64_t now = f->sched->now, end = ns > UINT64_MAX - now ? UINT64_MAX : now + ns;
+    uint64_t now = fresh_now(f->sched), end = ns > UINT64_MAX - now ? UINT64_MAX : now + ns;
     wait_until(f, FIBER_SLEEPING, min_u64(end, f->deadline));
     r = outcome(f);
     return r == -TIMEOUT && end <= f->deadline ? 0 : r;
@@ -113,7 +119,7 @@ struct fiber_scope fiber_deadline_push(uint64_t ns_from_now)
 {
     struct fiber *f = must_self();
     struct fiber_scope scope = push(f);
-    uint64_t now = f->sched->now;
+    uint64_t now = fresh_now(f->sched);
     if (ns_from_now < UINT64_MAX - now)
         f->deadline = min_u64(f->deadline, now + ns_from_now);
     return scope;

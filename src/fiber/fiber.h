@@ -33,7 +33,9 @@ void sched_trim(struct sched *s);
 bool sched_trim_due(const struct sched *s);
 struct sched *sched_self(void);    /* the one of this thread, NULL outside of a worker */
 void sched_enter(struct sched *s); /* makes it this thread's */
-uint64_t sched_now(void); /* ns; inside a fiber the time at which this sched_run() round began */
+/* ns; inside a fiber cached: read at the start of a round and whenever a sleep or deadline begins.
+ */
+uint64_t sched_now(void);
 
 /* ---- fibers ---- */
 
@@ -49,16 +51,13 @@ const char *fiber_name(const struct fiber *f);
  * cancelled (now or before), or -TIMEOUT at its deadline; cancel outranks timeout, and a wake that
  * came before either stands. A shielded fiber sees only the wake. Whoever could still wake it must
  * be told to forget it before the frame goes away. */
-CO
-int fiber_park(void) WUR;
+CO int fiber_park(void) WUR;
 /* Makes a parked fiber ready. False, and nothing done, for one that is not parked, or already
  * woken, cancelled or timed out. Same thread. */
 bool fiber_wake(struct fiber *f, int value);
 /* Lets all others and the loop have their turn. */
-CO
-void fiber_yield(void);
-CO
-int fiber_sleep(uint64_t ns) WUR; /* 0, -CANCELLED or -TIMEOUT */
+CO void fiber_yield(void);
+CO int fiber_sleep(uint64_t ns) WUR; /* 0, -CANCELLED or -TIMEOUT */
 
 /* Asks f to end: its present or next suspension returns -CANCELLED, as does every one after that.
  */
