@@ -1,6 +1,7 @@
 #include "component/bind.h"
 
 #include "component/suggest.h"
+#include "format/duration.h"
 
 #include <stdio.h>
 
@@ -46,7 +47,7 @@ static void *room(struct bind *b, const struct yaml_node *n, size_t size, size_t
     size_t total;
     void *p = NULL;
     if (!__builtin_mul_overflow(size, count, &total))
-        p = arena_zalloc(b->arena, total);
+        p = arena_zalloc(b->arena, total ? total : 1);
     if (!p)
         bind_fail(b, n, "out of memory: the resources are too large");
     return p;
@@ -62,6 +63,18 @@ static bool get_int(const struct yaml_node *n, int64_t *ret)
     return yaml_i64(n, ret) || (yaml_is_scalar(n) && str_to_i64(n->text, ret));
 }
 
+static void bind_duration(struct bind *b, const struct bind_row *row, const struct yaml_node *n,
+                          uint64_t *ret)
+{
+    int64_t ns = 0;
+    bool fits =
+        yaml_is_scalar(n) && (!n->text.n || duration_parse_bare(n->text, (int64_t)MS(1), &ns));
+    if (!fits || ns < 0)
+        wrong_type(b, n, row->name, "a duration such as 30s, or a number of milliseconds");
+    else
+        *ret = (uint64_t)ns;
+}
+
 static void bind_scalar(struct bind *b, const struct bind_row *row, const struct yaml_node *n,
                         void *at)
 {
@@ -71,6 +84,8 @@ static void bind_scalar(struct bind *b, const struct bind_row *row, const struct
             wrong_type(b, n, row->name, "a string");
         else
             *(str *)at = n->text;
+    } else if (row->kind == BIND_DURATION) {
+        bind_duration(b, row, n, at);
     } else if (row->kind == BIND_INT) {
         if (!get_int(n, at))
             wrong_type(b, n, row->name, "a whole number");
@@ -203,6 +218,10 @@ void bind_map(struct bind *b, const struct bind_table *t, const struct yaml_node
 {
     if (yaml_is_null(n))
         return;
+    if (t->scalar && yaml_is_scalar(n)) {
+        bind_row(b, t->scalar, n, into);
+        return;
+    }
     if (n->type != YAML_MAP) {
         wrong_type(b, n, t->what, "a map");
         return;

@@ -9,19 +9,20 @@
 #include "format/yaml.h"
 
 enum bind_kind {
-    BIND_STR,    /* str: any scalar, as text */
-    BIND_BOOL,   /* bool */
-    BIND_TRI,    /* enum tri */
-    BIND_INT,    /* int64_t */
-    BIND_STRS,   /* struct strs: a list of scalars */
-    BIND_INTS,   /* struct ints: a list of whole numbers */
-    BIND_KVS,    /* struct kvs: a map of scalars */
-    BIND_NODE,   /* const struct yaml_node *: whatever it is */
-    BIND_STRUCT, /* in place, by .sub */
-    BIND_LIST,   /* struct { T *v; size_t n; }: a list of .sub */
-    BIND_MAP,    /* the same from a map; the first member of T is a str: the key */
-    BIND_SKIP,   /* a field of the contract that we don't use */
-    BIND_SELF,   /* const struct yaml_node *: the map itself, for later messages; no name */
+    BIND_STR,      /* str: any scalar, as text */
+    BIND_BOOL,     /* bool */
+    BIND_TRI,      /* enum tri */
+    BIND_INT,      /* int64_t */
+    BIND_DURATION, /* uint64_t ns: "20s", or a bare number of milliseconds; not negative */
+    BIND_STRS,     /* struct strs: a list of scalars */
+    BIND_INTS,     /* struct ints: a list of whole numbers */
+    BIND_KVS,      /* struct kvs: a map of scalars */
+    BIND_NODE,     /* const struct yaml_node *: whatever it is */
+    BIND_STRUCT,   /* in place, by .sub */
+    BIND_LIST,     /* struct { T *v; size_t n; }: a list of .sub */
+    BIND_MAP,      /* the same from a map; the first member of T is a str: the key */
+    BIND_SKIP,     /* a field of the contract that we don't use */
+    BIND_SELF,     /* const struct yaml_node *: the map itself, for later messages; no name */
 };
 
 enum tri { TRI_UNSET, TRI_NO, TRI_YES };
@@ -41,6 +42,7 @@ struct bind_table {
     size_t size;
     const struct bind_row *rows;
     size_t n_rows;
+    const struct bind_row *scalar; /* where a lone scalar goes; NULL = it must be a map */
 };
 
 struct bind_row {

@@ -63,17 +63,15 @@ struct component_type {
     size_t n_fields;
     /* Accepts keys that no row names (middleware.http.routeralias, bindings.http headers …). */
     bool free_form;
-    CO
-    int (*open)(void *self, const struct component_env *env, struct error *err);
-    CO
-    void (*close)(void *self); /* also after a failed open */
+    CO int (*open)(void *self, const struct component_env *env, struct error *err);
+    CO void (*close)(void *self); /* also after a failed open */
 };
 
 /* Decodes metadata into self by the rows; unknown keys are reported through warn (may be NULL) with
  * a 'did you mean'. Strings are kept in arena. Errors name the field and what is expected. */
 int cfg_decode(const struct component_type *type, struct kvs metadata, struct arena *arena,
-               void *self, void (*warn)(void *arg, const char *text), void *arg,
-               struct error *err) WUR;
+               void *self, void (*warn)(void *arg, const char *text), void *arg, struct error *err)
+    WUR;
 
 /* The generated list of all engines; NULL when unknown. type is compared without case, version ""
  * and "v0" = "v1". */

@@ -31,6 +31,7 @@ void diag_add(struct diags *d, enum diag_level level, const char *file, unsigned
     va_end(args);
     if (!text.p) {
         d->n_lost++;
+        d->no_memory |= d->n < DIAGS_MAX;
         return;
     }
     *slot = (struct diag){ level, file, line, column, text.p };

@@ -26,6 +26,7 @@ struct diags {
     struct diag *v;
     size_t n, cap;
     size_t n_lost;
+    bool no_memory; /* some were lost for that */
 };
 
 static inline void diags_init(struct diags *d, struct arena *a)

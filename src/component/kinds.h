@@ -16,12 +16,10 @@ struct secret_ops {
     struct component_type t;
     /* Where they depend on the configuration (after open); NULL: t.features. */
     unsigned (*features)(void *self);
-    CO
-    int (*get)(void *self, str name, struct kvs metadata, struct arena *a, struct kvs *ret,
-               struct error *err);
-    CO
-    int (*bulk)(void *self, struct kvs metadata, struct arena *a, struct secret **ret,
-                size_t *ret_n, struct error *err);
+    CO int (*get)(void *self, str name, struct kvs metadata, struct arena *a, struct kvs *ret,
+                  struct error *err);
+    CO int (*bulk)(void *self, struct kvs metadata, struct arena *a, struct secret **ret,
+                   size_t *ret_n, struct error *err);
 };
 
 /* ---- name resolution ---- */
@@ -29,9 +27,8 @@ struct resolver_ops {
     struct component_type t; /* open registers this instance (env), close takes it back */
     /* Fills up to max addresses "ip:port" of app id (NUL-terminated, in the arena); *ret_n may be
      * 0. Called on a cache miss only: the block keeps answers for a while. */
-    CO
-    int (*resolve)(void *self, str app_id, str namespace_, struct arena *a, str *ret, size_t max,
-                   size_t *ret_n, struct error *err);
+    CO int (*resolve)(void *self, str app_id, str namespace_, struct arena *a, str *ret, size_t max,
+                      size_t *ret_n, struct error *err);
 };
 
 /* ---- bindings ---- */
@@ -48,27 +45,22 @@ struct binding_event { /* of an input binding */
 struct binding_ops {
     struct component_type t;
     const char *const *operations; /* of the output side, NULL-ended; NULL = no output binding */
-    CO
-    int (*invoke)(void *self, str operation, str data, struct kvs metadata, struct arena *a,
-                  struct binding_result *ret, struct error *err);
+    CO int (*invoke)(void *self, str operation, str data, struct kvs metadata, struct arena *a,
+                     struct binding_result *ret, struct error *err);
     /* Input side, NULL = none: starts events until stop; handle returning 0 = processed. */
-    CO
-    int (*start)(void *self,
-                 CO int (*handle)(void *arg, const struct binding_event *e, struct error *err),
-                 void *arg, struct error *err);
-    CO
-    void (*stop)(void *self); /* waits for handlers in flight */
+    CO int (*start)(void *self,
+                    CO int (*handle)(void *arg, const struct binding_event *e, struct error *err),
+                    void *arg, struct error *err);
+    CO void (*stop)(void *self); /* waits for handlers in flight */
 };
 
 /* ---- HTTP middleware ---- */
 struct http_exchange;
 struct middleware_chain; /* the rest of the pipeline */
-CO
-void middleware_next(struct middleware_chain *rest, struct http_exchange *x);
+CO void middleware_next(struct middleware_chain *rest, struct http_exchange *x);
 
 struct middleware_ops {
     struct component_type t;
     /* Answers the exchange itself, or changes it and calls middleware_next() (at most once). */
-    CO
-    void (*handle)(void *self, struct http_exchange *x, struct middleware_chain *rest);
+    CO void (*handle)(void *self, struct http_exchange *x, struct middleware_chain *rest);
 };

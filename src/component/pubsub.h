@@ -26,13 +26,11 @@ struct pubsub_message {
 struct pubsub_subscription {
     str topic; /* copied */
     struct kvs metadata;
-    CO
-    int (*handle)(void *arg, const struct pubsub_message *m, struct error *err);
+    CO int (*handle)(void *arg, const struct pubsub_message *m, struct error *err);
     /* Engines with PUBSUB_BULK_SUBSCRIBE only, when set: ret_codes[i] = 0 or a negative code for
      * m[i]. */
-    CO
-    int (*handle_bulk)(void *arg, const struct pubsub_message *m, size_t n, int *ret_codes,
-                       struct error *err);
+    CO int (*handle_bulk)(void *arg, const struct pubsub_message *m, size_t n, int *ret_codes,
+                          struct error *err);
     size_t bulk_max; /* messages */
     uint64_t bulk_await_ns;
     void *arg;
@@ -47,20 +45,15 @@ struct pubsub_stats { /* for the page; one row a topic (and consumer) */
 
 struct pubsub_ops {
     struct component_type t;
-    CO
-    int (*publish)(void *self, const struct pubsub_message *m, struct error *err);
+    CO int (*publish)(void *self, const struct pubsub_message *m, struct error *err);
     /* NULL: the block publishes one by one. Fills each entry's err; returns the number that failed.
      */
-    CO
-    int (*bulk_publish)(void *self, struct pubsub_message *m, size_t n, struct error *err);
+    CO int (*bulk_publish)(void *self, struct pubsub_message *m, size_t n, struct error *err);
     /* Starts deliveries. *ret_sub is the engine's handle. */
-    CO
-    int (*subscribe)(void *self, const struct pubsub_subscription *s, void **ret_sub,
-                     struct error *err);
+    CO int (*subscribe)(void *self, const struct pubsub_subscription *s, void **ret_sub,
+                        struct error *err);
     /* Takes no new message, waits for handlers in flight, acks or gives back, frees. */
-    CO
-    void (*unsubscribe)(void *self, void *sub);
-    CO
-    int (*stats)(void *self, struct arena *a, struct pubsub_stats **ret,
-                 size_t *ret_n); /* may be NULL */
+    CO void (*unsubscribe)(void *self, void *sub);
+    CO int (*stats)(void *self, struct arena *a, struct pubsub_stats **ret,
+                    size_t *ret_n); /* may be NULL */
 };

@@ -42,25 +42,21 @@ struct state_query_result {
 
 struct state_ops {
     struct component_type t;
-    CO
-    int (*get)(void *self, str key, enum state_consistency c, struct kvs metadata, struct arena *a,
-               struct state_value *ret, struct error *err);
+    CO int (*get)(void *self, str key, enum state_consistency c, struct kvs metadata,
+                  struct arena *a, struct state_value *ret, struct error *err);
     /* ret[i] answers keys[i]. NULL: the block calls get for each. */
-    CO
-    int (*bulk_get)(void *self, const str *keys, size_t n, struct kvs metadata, struct arena *a,
-                    struct state_value *ret, struct error *err);
+    CO int (*bulk_get)(void *self, const str *keys, size_t n, struct kvs metadata, struct arena *a,
+                       struct state_value *ret, struct error *err);
     /* One write, set or delete. */
-    CO
-    int (*write)(void *self, const struct state_write *w, struct error *err);
+    CO int (*write)(void *self, const struct state_write *w, struct error *err);
     /* All or nothing. NULL = no transactions. */
-    CO
-    int (*transact)(void *self, const struct state_write *w, size_t n, struct kvs metadata,
-                    struct error *err);
+    CO int (*transact)(void *self, const struct state_write *w, size_t n, struct kvs metadata,
+                       struct error *err);
     int (*max_ops)(void *self); /* of one transaction; NULL = no limit */
     /* query is the JSON text of the request; see docs. NULL = not supported. */
-    CO
-    int (*query)(void *self, str query, struct kvs metadata, struct arena *a,
-                 struct state_query_result **ret, size_t *ret_n, str *ret_token, struct error *err);
+    CO int (*query)(void *self, str query, struct kvs metadata, struct arena *a,
+                    struct state_query_result **ret, size_t *ret_n, str *ret_token,
+                    struct error *err);
 };
 
 /* "ttlInSeconds" of metadata: 0 = none, -1 = never (clears), > 0 seconds; -INVALID with a clear
