@@ -22,5 +22,5 @@ int cron_parse(str s, struct cron *ret, struct error *err) WUR;
 
 /* First firing after after_ns (wall clock, ns since 1970), or 0 when there is none within five
  * years. local = the fields mean the system's zone, else UTC. A local time that the clock skips
- * doesn't fire; one that comes twice fires at its first coming. */
+ * doesn't fire; one that comes twice fires twice. */
 uint64_t cron_next(const struct cron *c, uint64_t after_ns, bool local);
