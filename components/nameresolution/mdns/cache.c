@@ -6,7 +6,7 @@
 #include <arpa/inet.h>
 #include <stdio.h>
 
-int service_name(str app_id, struct dns_name *ret)
+int mdns_service_name(str app_id, struct dns_name *ret)
 {
     dns_name_init(ret);
     if (dns_name_append_dotted(ret, app_id) || dns_name_append(ret, S("local")))
@@ -14,13 +14,13 @@ int service_name(str app_id, struct dns_name *ret)
     return 0;
 }
 
-uint64_t instance_hash(const struct dns_name *instance)
+uint64_t mdns_instance_hash(const struct dns_name *instance)
 {
     uint8_t key[DNS_NAME_MAX];
     return hash_bytes(dns_name_key(instance, key));
 }
 
-size_t peer_print(const struct peer *p, char ret[PEER_TEXT_MAX])
+size_t mdns_peer_print(const struct mdns_peer *p, char ret[PEER_TEXT_MAX])
 {
     char ip[INET6_ADDRSTRLEN];
     bool v6 = p->ip_len == 16;
@@ -30,19 +30,19 @@ size_t peer_print(const struct peer *p, char ret[PEER_TEXT_MAX])
 
 /* ---- apps ---- */
 
-void cache_init(struct cache *c)
+void mdns_cache_init(struct mdns_cache *c)
 {
     map_init(&c->apps, CACHE_APPS_MAX);
 }
 
-static void free_app(struct cached_app *app)
+static void free_app(struct mdns_app *app)
 {
     INV(app->n_waiting == 0);
     mem_free(app->id);
     mem_free(app);
 }
 
-void cache_done(struct cache *c)
+void mdns_cache_done(struct mdns_cache *c)
 {
     size_t at = 0;
     for (struct map_entry *e; (e = map_next(&c->apps, &at));)
@@ -50,18 +50,18 @@ void cache_done(struct cache *c)
     map_done(&c->apps);
 }
 
-static struct cached_app *find(const struct cache *c, const struct dns_name *service)
+static struct mdns_app *find(const struct mdns_cache *c, const struct dns_name *service)
 {
     uint8_t key[DNS_NAME_MAX];
     return map_get(&c->apps, dns_name_key(service, key));
 }
 
-static bool evict_one(struct cache *c)
+static bool evict_one(struct mdns_cache *c)
 {
-    struct cached_app *oldest = NULL;
+    struct mdns_app *oldest = NULL;
     size_t at = 0;
     for (struct map_entry *e; (e = map_next(&c->apps, &at));) {
-        struct cached_app *app = e->value;
+        struct mdns_app *app = e->value;
         if (app->n_waiting == 0 && (!oldest || app->asked_ns < oldest->asked_ns))
             oldest = app;
     }
@@ -73,11 +73,11 @@ static bool evict_one(struct cache *c)
     return true;
 }
 
-static struct cached_app *add(struct cache *c, str app_id, const struct dns_name *service)
+static struct mdns_app *add(struct mdns_cache *c, str app_id, const struct dns_name *service)
 {
     if (map_count(&c->apps) >= CACHE_APPS_MAX && !evict_one(c))
         return NULL;
-    struct cached_app *app = mem_zalloc(sizeof *app);
+    struct mdns_app *app = mem_zalloc(sizeof *app);
     if (!app)
         return NULL;
     uint8_t key[DNS_NAME_MAX];
@@ -91,10 +91,10 @@ static struct cached_app *add(struct cache *c, str app_id, const struct dns_name
     return app;
 }
 
-struct cached_app *cache_track(struct cache *c, str app_id, const struct dns_name *service,
-                               uint64_t now_ns)
+struct mdns_app *mdns_cache_track(struct mdns_cache *c, str app_id, const struct dns_name *service,
+                                  uint64_t now_ns)
 {
-    struct cached_app *app = find(c, service);
+    struct mdns_app *app = find(c, service);
     if (!app)
         app = add(c, app_id, service);
     if (app)
@@ -104,17 +104,18 @@ struct cached_app *cache_track(struct cache *c, str app_id, const struct dns_nam
 
 /* ---- addresses ---- */
 
-static bool same_peer(const struct peer *a, const struct peer *b)
+static bool same_peer(const struct mdns_peer *a, const struct mdns_peer *b)
 {
     return a->instance == b->instance && a->port == b->port && a->ip_len == b->ip_len &&
            memcmp(a->ip, b->ip, a->ip_len) == 0;
 }
 
-void cache_put(struct cached_app *app, const struct peer *peer, uint32_t ttl_s, uint64_t now_ns)
+void mdns_cache_put(struct mdns_app *app, const struct mdns_peer *peer, uint32_t ttl_s,
+                    uint64_t now_ns)
 {
     if (ttl_s == 0 || peer->port == 0)
         return;
-    (void)cache_fresh(app, now_ns);
+    (void)mdns_cache_fresh(app, now_ns);
     size_t i = 0;
     while (i < app->n && !same_peer(&app->peer[i], peer))
         i++;
@@ -127,7 +128,7 @@ void cache_put(struct cached_app *app, const struct peer *peer, uint32_t ttl_s, 
     waitq_wake_all(&app->waiters, 0);
 }
 
-size_t cache_fresh(struct cached_app *app, uint64_t now_ns)
+size_t mdns_cache_fresh(struct mdns_app *app, uint64_t now_ns)
 {
     size_t kept = 0;
     for (size_t i = 0; i < app->n; i++)
@@ -137,11 +138,11 @@ size_t cache_fresh(struct cached_app *app, uint64_t now_ns)
 }
 
 /* port 0 = all of the instance. */
-static void forget(struct cached_app *app, uint64_t instance, uint16_t port)
+static void forget(struct mdns_app *app, uint64_t instance, uint16_t port)
 {
     size_t kept = 0;
     for (size_t i = 0; i < app->n; i++) {
-        const struct peer *p = &app->peer[i];
+        const struct mdns_peer *p = &app->peer[i];
         if (p->instance != instance || (port && p->port != port))
             app->peer[kept++] = *p;
     }
@@ -184,11 +185,11 @@ static bool usable(const uint8_t *ip, size_t len)
     return !multicast && memcmp(ip, zero, len) != 0;
 }
 
-static void learn_instance(struct cached_app *app, const struct dns_record *ptr, struct records all,
+static void learn_instance(struct mdns_app *app, const struct dns_record *ptr, struct records all,
                            uint64_t now_ns)
 {
     const struct dns_record *srv = record_of(all, &ptr->target, DNS_SRV);
-    uint64_t instance = instance_hash(&ptr->target);
+    uint64_t instance = mdns_instance_hash(&ptr->target);
     if (ptr->ttl == 0) {
         forget(app, instance, srv ? srv->port : 0);
         return;
@@ -201,18 +202,18 @@ static void learn_instance(struct cached_app *app, const struct dns_record *ptr,
         size_t len = r->type == DNS_A ? 4 : r->type == DNS_AAAA ? 16 : 0;
         if (!len || !usable(r->ip, len) || !dns_name_eq(&r->name, &srv->target))
             continue;
-        struct peer p = { .instance = instance, .port = srv->port, .ip_len = (uint8_t)len };
+        struct mdns_peer p = { .instance = instance, .port = srv->port, .ip_len = (uint8_t)len };
         memcpy(p.ip, r->ip, len);
-        cache_put(app, &p, ttl, now_ns);
+        mdns_cache_put(app, &p, ttl, now_ns);
     }
 }
 
-void cache_learn(struct cache *c, const struct dns_record *rec, size_t n, uint64_t now_ns)
+void mdns_cache_learn(struct mdns_cache *c, const struct dns_record *rec, size_t n, uint64_t now_ns)
 {
     for (size_t i = 0; i < n; i++) {
         if (rec[i].type != DNS_PTR || rec[i].class != DNS_CLASS_IN)
             continue;
-        struct cached_app *app = find(c, &rec[i].name);
+        struct mdns_app *app = find(c, &rec[i].name);
         if (app)
             learn_instance(app, &rec[i], (struct records){ rec, n }, now_ns);
     }

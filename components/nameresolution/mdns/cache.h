@@ -11,43 +11,45 @@
 
 enum { CACHE_APPS_MAX = 256, CACHE_PEERS_MAX = 64, CACHE_TTL_S = 75, PEER_TEXT_MAX = 64 };
 
-struct peer {
+struct mdns_peer {
     uint64_t instance; /* hash of its service instance name */
     uint64_t expires_ns;
     uint16_t port;
     uint8_t ip_len, ip[16]; /* 4 or 16 */
 };
 
-struct cached_app {
+struct mdns_app {
     char *id;
     struct dns_name service; /* <app id>.local. */
     uint64_t asked_ns, queried_ns;
     size_t n_waiting;     /* fibers that hold this pointer */
     struct waitq waiters; /* woken when an address comes */
     size_t n;
-    struct peer peer[CACHE_PEERS_MAX];
+    struct mdns_peer peer[CACHE_PEERS_MAX];
 };
 
-struct cache {
+struct mdns_cache {
     struct map apps; /* by the key of the service name */
 };
 
 /* "a.b" + "local"; -INVALID when the id makes no DNS name. */
-int service_name(str app_id, struct dns_name *ret) WUR;
+int mdns_service_name(str app_id, struct dns_name *ret) WUR;
 
-void cache_init(struct cache *c);
-void cache_done(struct cache *c);
+void mdns_cache_init(struct mdns_cache *c);
+void mdns_cache_done(struct mdns_cache *c);
 /* The app's entry, made when there is none, and marked as asked for. NULL: no memory, or all
  * entries have waiters. */
-struct cached_app *cache_track(struct cache *c, str app_id, const struct dns_name *service,
-                               uint64_t now_ns);
+struct mdns_app *mdns_cache_track(struct mdns_cache *c, str app_id, const struct dns_name *service,
+                                  uint64_t now_ns);
 /* Adds or refreshes; ttl_s 0 does nothing. A full app keeps those that it has. */
-void cache_put(struct cached_app *app, const struct peer *peer, uint32_t ttl_s, uint64_t now_ns);
+void mdns_cache_put(struct mdns_app *app, const struct mdns_peer *peer, uint32_t ttl_s,
+                    uint64_t now_ns);
 /* Drops what is too old; returns how many addresses are left in app->peer. */
-size_t cache_fresh(struct cached_app *app, uint64_t now_ns);
+size_t mdns_cache_fresh(struct mdns_app *app, uint64_t now_ns);
 /* Takes in the records of one response: goodbyes too. Apps nobody asked for are passed over. */
-void cache_learn(struct cache *c, const struct dns_record *rec, size_t n, uint64_t now_ns);
+void mdns_cache_learn(struct mdns_cache *c, const struct dns_record *rec, size_t n,
+                      uint64_t now_ns);
 
-uint64_t instance_hash(const struct dns_name *instance);
+uint64_t mdns_instance_hash(const struct dns_name *instance);
 /* "192.0.2.1:50002", "[2001:db8::1]:50002"; returns the length. */
-size_t peer_print(const struct peer *p, char ret[PEER_TEXT_MAX]);
+size_t mdns_peer_print(const struct mdns_peer *p, char ret[PEER_TEXT_MAX]);

@@ -27,9 +27,9 @@ static const uint64_t REFRESH_ASKED_NS = SEC(600); /* apps not asked for since t
 struct mdns {
     const char *group;
     int64_t port;
-    struct service service;
-    struct cache cache;
-    struct packet packet;
+    struct mdns_service service;
+    struct mdns_cache cache;
+    struct mdns_packet packet;
     struct udp *udp;
     struct worker *home;
     struct fiber *receiver, *keeper, *answerer;
@@ -51,7 +51,7 @@ static int send_service(struct mdns *m, uint32_t ttl_s)
 {
     AUTO(buf_done) struct buf b;
     buf_init(&b, DNS_MESSAGE_MAX);
-    service_put(&b, &m->service, ttl_s);
+    mdns_service_put(&b, &m->service, ttl_s);
     m->answered_ns = clock_now_ns();
     return send_buf(m, &b, NULL);
 }
@@ -60,23 +60,22 @@ static void send_legacy(struct mdns *m, const char *to)
 {
     AUTO(buf_done) struct buf b;
     buf_init(&b, DNS_MESSAGE_MAX);
-    service_put_legacy(&b, &m->service, m->packet.id, &m->packet.question);
+    mdns_service_put_legacy(&b, &m->service, m->packet.id, &m->packet.question);
     (void)send_buf(m, &b, to);
 }
 
-static void send_query(struct mdns *m, struct cached_app *app)
+static void send_query(struct mdns *m, struct mdns_app *app)
 {
     AUTO(buf_done) struct buf b;
     buf_init(&b, DNS_MESSAGE_MAX);
-    query_put(&b, &app->service);
+    mdns_query_put(&b, &app->service);
     app->queried_ns = clock_now_ns();
     (void)send_buf(m, &b, NULL); /* a lost one is sent again */
 }
 
 /* ---- answering; at most one answer in ANSWER_EVERY_NS, none is dropped ---- */
 
-CO
-static void answer_later(void *arg)
+CO static void answer_later(void *arg)
 {
     struct mdns *m = arg;
     uint64_t due = m->answered_ns + ANSWER_EVERY_NS, now = clock_now_ns();
@@ -101,8 +100,7 @@ static void answer(struct mdns *m)
 
 /* ---- the fibers of an instance ---- */
 
-CO
-static void receive(void *arg)
+CO static void receive(void *arg)
 {
     struct mdns *m = arg;
     char from[ADDRESS_MAX];
@@ -117,15 +115,15 @@ static void receive(void *arg)
         }
         str datagram = str_of(m->datagram, (size_t)n);
         bool mdns_port = str_ends(str_c(from), str_c(m->from_port));
-        switch (
-            packet_take(&m->packet, &m->service, &m->cache, datagram, mdns_port, clock_now_ns())) {
-        case PACKET_ANSWER:
+        switch (mdns_packet_take(&m->packet, &m->service, &m->cache, datagram, mdns_port,
+                                 clock_now_ns())) {
+        case MDNS_ANSWER:
             answer(m);
             break;
-        case PACKET_LEGACY:
+        case MDNS_LEGACY:
             send_legacy(m, from);
             break;
-        case PACKET_NOTHING:
+        case MDNS_NOTHING:
             break;
         }
     }
@@ -138,15 +136,14 @@ static void refresh(struct mdns *m)
     uint64_t now = clock_now_ns();
     size_t at = 0;
     for (struct map_entry *e; (e = map_next(&m->cache.apps, &at));) {
-        struct cached_app *app = e->value;
+        struct mdns_app *app = e->value;
         if (now - app->asked_ns < REFRESH_ASKED_NS)
             send_query(m, app);
     }
 }
 
 /* The second announcement of RFC 6762 section 8.3, then a refresh of what is asked for. */
-CO
-static void keep(void *arg)
+CO static void keep(void *arg)
 {
     struct mdns *m = arg;
     if (fiber_sleep(SEC(1)) == 0)
@@ -160,8 +157,7 @@ static void keep(void *arg)
 /* ---- browsing ---- */
 
 /* A wait within the caller's own deadline: 0 also when only this step's time is over. */
-CO
-static int wait_step(struct cached_app *app, uint64_t ns)
+CO static int wait_step(struct mdns_app *app, uint64_t ns)
 {
     uint64_t outer = fiber_deadline();
     DEADLINE(ns);
@@ -170,8 +166,7 @@ static int wait_step(struct cached_app *app, uint64_t ns)
 }
 
 /* Until an address is there or BROWSE_NS have passed. */
-CO
-static int await_first(struct mdns *m, struct cached_app *app)
+CO static int await_first(struct mdns *m, struct mdns_app *app)
 {
     uint64_t start = clock_now_ns();
     while (app->n == 0) {
@@ -192,34 +187,32 @@ struct browse {
     struct mdns *m;
     str app_id;
     size_t n;
-    struct peer peer[CACHE_PEERS_MAX];
+    struct mdns_peer peer[CACHE_PEERS_MAX];
 };
 
-CO
-static int browse(struct browse *b)
+CO static int browse(struct browse *b)
 {
     struct mdns *m = b->m;
     struct dns_name service;
-    if (service_name(b->app_id, &service))
+    if (mdns_service_name(b->app_id, &service))
         return -INVALID;
-    struct cached_app *app = cache_track(&m->cache, b->app_id, &service, clock_now_ns());
+    struct mdns_app *app = mdns_cache_track(&m->cache, b->app_id, &service, clock_now_ns());
     if (!app)
         return -EXHAUSTED;
     if (dns_name_eq(&service, &m->service.type))
-        cache_put(app, &m->service.self, SERVICE_TTL_S, clock_now_ns());
+        mdns_cache_put(app, &m->service.self, SERVICE_TTL_S, clock_now_ns());
     int r = 0;
-    if (cache_fresh(app, clock_now_ns()) == 0) {
+    if (mdns_cache_fresh(app, clock_now_ns()) == 0) {
         app->n_waiting++;
         r = await_first(m, app);
         app->n_waiting--;
     }
-    b->n = cache_fresh(app, clock_now_ns());
+    b->n = mdns_cache_fresh(app, clock_now_ns());
     memcpy(b->peer, app->peer, b->n * sizeof *b->peer);
     return r;
 }
 
-CO
-static void browse_at_home(void *arg)
+CO static void browse_at_home(void *arg)
 {
     struct browse *b = arg;
     struct mdns *m = b->m;
@@ -229,8 +222,7 @@ static void browse_at_home(void *arg)
     ticket_done(&b->ticket, r);
 }
 
-CO
-static int browse_from_afar(struct browse *b)
+CO static int browse_from_afar(struct browse *b)
 {
     ticket_init(&b->ticket);
     int r = worker_spawn(b->m->home, "mdns.browse", browse_at_home, b);
@@ -242,7 +234,7 @@ static int give(const struct browse *b, struct arena *a, str *ret, size_t max, s
     size_t n = min_size(b->n, max);
     for (size_t i = 0; i < n; i++) {
         char text[PEER_TEXT_MAX];
-        ret[i] = arena_dup(a, str_of(text, peer_print(&b->peer[i], text)));
+        ret[i] = arena_dup(a, str_of(text, mdns_peer_print(&b->peer[i], text)));
         if (!ret[i].p)
             return -EXHAUSTED;
     }
@@ -250,9 +242,8 @@ static int give(const struct browse *b, struct arena *a, str *ret, size_t max, s
     return 0;
 }
 
-CO
-static int mdns_resolve(void *self, str app_id, str namespace_, struct arena *a, str *ret,
-                        size_t max, size_t *ret_n, struct error *err)
+CO static int mdns_resolve(void *self, str app_id, str namespace_, struct arena *a, str *ret,
+                           size_t max, size_t *ret_n, struct error *err)
 {
     struct mdns *m = self;
     if (app_id.n == 0 || app_id.n > APP_ID_MAX)
@@ -307,11 +298,10 @@ static int start(struct mdns *m, struct error *err)
     return r;
 }
 
-CO
-static int mdns_open(void *self, const struct component_env *env, struct error *err)
+CO static int mdns_open(void *self, const struct component_env *env, struct error *err)
 {
     struct mdns *m = self;
-    cache_init(&m->cache);
+    mdns_cache_init(&m->cache);
     wait_group_init(&m->fibers);
     m->home = worker_self();
     int r = check_env(env, err);
@@ -322,8 +312,8 @@ static int mdns_open(void *self, const struct component_env *env, struct error *
     snprintf(m->from_port, sizeof m->from_port, ":%u", (unsigned)m->port);
     char host[HOST_MAX] = "";
     (void)gethostname(host, sizeof host - 1);
-    r = service_init(&m->service, env->app_id, host, (long)getpid(), env->host_address,
-                     env->internal_port, err);
+    r = mdns_service_init(&m->service, env->app_id, host, (long)getpid(), env->host_address,
+                          env->internal_port, err);
     if (!r)
         r = start(m, err);
     if (r)
@@ -343,11 +333,10 @@ static void wake_browsers(struct mdns *m)
 {
     size_t at = 0;
     for (struct map_entry *e; (e = map_next(&m->cache.apps, &at));)
-        waitq_wake_all(&((struct cached_app *)e->value)->waiters, -CANCELLED);
+        waitq_wake_all(&((struct mdns_app *)e->value)->waiters, -CANCELLED);
 }
 
-CO
-static void mdns_close(void *self)
+CO static void mdns_close(void *self)
 {
     struct mdns *m = self;
     SHIELD();
@@ -362,7 +351,7 @@ static void mdns_close(void *self)
         udp_close(m->udp);
         m->udp = NULL;
     }
-    cache_done(&m->cache);
+    mdns_cache_done(&m->cache);
 }
 
 static const struct cfg_field mdns_fields[] = {

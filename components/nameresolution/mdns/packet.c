@@ -14,13 +14,13 @@ static int short_hostname(const char *hostname)
     return (int)min_size(n, HOSTNAME_PART_MAX);
 }
 
-static int add_names(struct service *s, const char *hostname, long pid)
+static int add_names(struct mdns_service *s, const char *hostname, long pid)
 {
     char label[DNS_LABEL_MAX + 1];
     dns_name_init(&s->instance);
     dns_name_init(&s->host);
     dns_name_init(&s->all);
-    if (service_name(str_c(s->app_id), &s->type))
+    if (mdns_service_name(str_c(s->app_id), &s->type))
         return -INVALID;
     int n = snprintf(label, sizeof label, "%.*s:%ld", short_hostname(hostname), hostname, pid);
     if (dns_name_append(&s->instance, str_of(label, (size_t)n)) ||
@@ -34,10 +34,10 @@ static int add_names(struct service *s, const char *hostname, long pid)
     return dns_name_append_dotted(&s->all, S("_services._dns-sd._udp.local"));
 }
 
-int service_init(struct service *s, const char *app_id, const char *hostname, long pid,
-                 const char *ip, uint16_t port, struct error *err)
+int mdns_service_init(struct mdns_service *s, const char *app_id, const char *hostname, long pid,
+                      const char *ip, uint16_t port, struct error *err)
 {
-    *s = (struct service){ .app_id = app_id, .self = { .port = port } };
+    *s = (struct mdns_service){ .app_id = app_id, .self = { .port = port } };
     if (inet_pton(AF_INET, ip, s->self.ip) == 1)
         s->self.ip_len = 4;
     else if (inet_pton(AF_INET6, ip, s->self.ip) == 1)
@@ -48,11 +48,12 @@ int service_init(struct service *s, const char *app_id, const char *hostname, lo
         return fail(err, INVALID, NULL,
                     "the app id '%s' makes no DNS name: at most %d bytes between dots", app_id,
                     DNS_LABEL_MAX);
-    s->self.instance = instance_hash(&s->instance);
+    s->self.instance = mdns_instance_hash(&s->instance);
     return 0;
 }
 
-static void put_records(struct buf *b, const struct service *s, uint16_t unique, uint32_t ttl_s)
+static void put_records(struct buf *b, const struct mdns_service *s, uint16_t unique,
+                        uint32_t ttl_s)
 {
     dns_put_ptr(b, &s->type, DNS_CLASS_IN, ttl_s, &s->instance);
     dns_put_srv(b, &s->instance, unique, ttl_s, s->self.port, &s->host);
@@ -61,14 +62,14 @@ static void put_records(struct buf *b, const struct service *s, uint16_t unique,
     dns_put_ptr(b, &s->all, DNS_CLASS_IN, ttl_s, &s->type);
 }
 
-void service_put(struct buf *b, const struct service *s, uint32_t ttl_s)
+void mdns_service_put(struct buf *b, const struct mdns_service *s, uint32_t ttl_s)
 {
     dns_put_header(b, 0, DNS_RESPONSE | DNS_AUTHORITATIVE, (struct dns_counts){ .answers = 5 });
     put_records(b, s, UNIQUE_IN, ttl_s);
 }
 
-void service_put_legacy(struct buf *b, const struct service *s, uint16_t id,
-                        const struct dns_question *q)
+void mdns_service_put_legacy(struct buf *b, const struct mdns_service *s, uint16_t id,
+                             const struct dns_question *q)
 {
     dns_put_header(b, id, DNS_RESPONSE | DNS_AUTHORITATIVE,
                    (struct dns_counts){ .questions = 1, .answers = 5 });
@@ -76,7 +77,7 @@ void service_put_legacy(struct buf *b, const struct service *s, uint16_t id,
     put_records(b, s, DNS_CLASS_IN, LEGACY_TTL_S);
 }
 
-void query_put(struct buf *b, const struct dns_name *service)
+void mdns_query_put(struct buf *b, const struct dns_name *service)
 {
     dns_put_header(b, 0, 0, (struct dns_counts){ .questions = 1 });
     dns_put_question(b, service, DNS_PTR, DNS_CLASS_IN);
@@ -90,7 +91,7 @@ static bool asks_for(const struct dns_question *q, const struct dns_name *name, 
     return (q->type == a || q->type == b || q->type == DNS_ANY) && dns_name_eq(&q->name, name);
 }
 
-static bool is_ours(const struct service *s, const struct dns_question *q)
+static bool is_ours(const struct mdns_service *s, const struct dns_question *q)
 {
     if (q->class != DNS_CLASS_IN && q->class != DNS_CLASS_ANY)
         return false;
@@ -99,14 +100,14 @@ static bool is_ours(const struct service *s, const struct dns_question *q)
 }
 
 /* RFC 6762 section 7.1: what the querier holds for at least half of its time isn't repeated. */
-static bool known(const struct service *s, const struct dns_record *r)
+static bool known(const struct mdns_service *s, const struct dns_record *r)
 {
     return r->section == DNS_ANSWER && r->type == DNS_PTR && r->ttl >= SERVICE_TTL_S / 2 &&
            dns_name_eq(&r->name, &s->type) && dns_name_eq(&r->target, &s->instance);
 }
 
-static enum packet_verdict take_query(struct packet *p, const struct service *s,
-                                      struct dns_reader *r, bool mdns_port)
+static enum mdns_verdict take_query(struct mdns_packet *p, const struct mdns_service *s,
+                                    struct dns_reader *r, bool mdns_port)
 {
     struct dns_question q;
     bool wanted = false, browsed_only = true;
@@ -119,14 +120,14 @@ static enum packet_verdict take_query(struct packet *p, const struct service *s,
         p->question = q;
     }
     if (n < 0 || !wanted)
-        return PACKET_NOTHING;
+        return MDNS_NOTHING;
     bool has = false;
     while ((n = dns_next_record(r, &p->record[0])) > 0)
         has = has || known(s, &p->record[0]);
     if (n < 0 || (has && browsed_only))
-        return PACKET_NOTHING;
+        return MDNS_NOTHING;
     p->id = r->id;
-    return mdns_port ? PACKET_ANSWER : PACKET_LEGACY;
+    return mdns_port ? MDNS_ANSWER : MDNS_LEGACY;
 }
 
 /* ---- responses ---- */
@@ -138,7 +139,8 @@ static bool counts(const struct dns_record *r)
             r->type == DNS_AAAA);
 }
 
-static void take_response(struct packet *p, struct dns_reader *r, struct cache *c, uint64_t now_ns)
+static void take_response(struct mdns_packet *p, struct dns_reader *r, struct mdns_cache *c,
+                          uint64_t now_ns)
 {
     struct dns_question q;
     int got;
@@ -150,18 +152,19 @@ static void take_response(struct packet *p, struct dns_reader *r, struct cache *
         if (counts(&p->record[n]))
             n++;
     if (got >= 0)
-        cache_learn(c, p->record, n, now_ns);
+        mdns_cache_learn(c, p->record, n, now_ns);
 }
 
-enum packet_verdict packet_take(struct packet *p, const struct service *s, struct cache *c,
-                                str datagram, bool mdns_port, uint64_t now_ns)
+enum mdns_verdict mdns_packet_take(struct mdns_packet *p, const struct mdns_service *s,
+                                   struct mdns_cache *c, str datagram, bool mdns_port,
+                                   uint64_t now_ns)
 {
     struct dns_reader r;
     if (dns_reader_init(&r, datagram) || (r.flags & (DNS_OPCODE | DNS_RCODE)))
-        return PACKET_NOTHING;
+        return MDNS_NOTHING;
     if (!(r.flags & DNS_RESPONSE))
         return take_query(p, s, &r, mdns_port);
     if (mdns_port)
         take_response(p, &r, c, now_ns);
-    return PACKET_NOTHING;
+    return MDNS_NOTHING;
 }

@@ -40,8 +40,6 @@ static bool table_name_ok(const char *name)
 
 static int check_names(const struct sqlite_resolver *s, struct error *err)
 {
-    if (!*s->url)
-        return fail(err, INVALID, NULL, "missing connection string: set connectionString");
     const char *bad = !table_name_ok(s->table)            ? s->table
                       : !table_name_ok(s->metadata_table) ? s->metadata_table
                                                           : NULL;

@@ -61,7 +61,7 @@ static int env_bulk(void *self, struct kvs metadata, struct arena *a, struct sec
     size_t n = 0, n_vars = 0;
     while (environ[n_vars])
         n_vars++;
-    struct secret *list = arena_alloc(a, n_vars * sizeof *list);
+    struct secret *list = arena_alloc(a, (n_vars + 1) * sizeof *list);
     if (!list)
         goto full;
 

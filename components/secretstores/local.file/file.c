@@ -72,7 +72,7 @@ static int load_now(struct local_file *s, struct error *err)
     if (r)
         return r;
     struct flatten_options options = { str_c(s->separator), s->multi };
-    r = flatten(buf_str(&text), &options, &s->arena, &s->secret, &s->n, err);
+    r = local_file_flatten(buf_str(&text), &options, &s->arena, &s->secret, &s->n, err);
     if (r)
         return r;
     for (size_t i = 0; i < s->n; i++) {
@@ -99,8 +99,6 @@ static int file_open(void *self, const struct component_env *env, struct error *
     struct error cause = { 0 };
     arena_init(&s->arena, STORE_MAX);
     map_init(&s->by_name, FLATTEN_VALUES_MAX);
-    if (!*s->path)
-        return fail(err, INVALID, NULL, "missing local secrets file in metadata: set secretsFile");
     struct load l = { .s = s, .err = &cause };
     int r = blocking(load_on_pool, &l);
     if (!r)
@@ -127,7 +125,7 @@ static unsigned file_features(void *self)
 
 static int copy_values(struct kvs from, struct arena *a, struct kvs *ret)
 {
-    struct kv *v = arena_alloc(a, from.n * sizeof *v);
+    struct kv *v = arena_alloc(a, (from.n + 1) * sizeof *v);
     if (!v)
         return -EXHAUSTED;
     for (size_t i = 0; i < from.n; i++) {
@@ -155,7 +153,7 @@ static int file_bulk(void *self, struct kvs metadata, struct arena *a, struct se
                      size_t *ret_n, struct error *err)
 {
     struct local_file *s = self;
-    struct secret *list = arena_alloc(a, s->n * sizeof *list);
+    struct secret *list = arena_alloc(a, (s->n + 1) * sizeof *list);
     if (!list)
         goto full;
     for (size_t i = 0; i < s->n; i++) {

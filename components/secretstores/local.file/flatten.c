@@ -119,7 +119,7 @@ static int single(struct walk *w, struct json root, struct secret **ret, size_t 
     int r = descend(w, root, &all);
     if (r)
         return r;
-    struct secret *list = arena_alloc(w->a, all.n * sizeof *list);
+    struct secret *list = arena_alloc(w->a, (all.n + 1) * sizeof *list);
     if (!list)
         return exhausted(w);
     for (size_t i = 0; i < all.n; i++)
@@ -151,7 +151,7 @@ static int member(struct walk *w, struct json key, struct json value, struct sec
 /* One secret for each top-level member. */
 static int multi(struct walk *w, struct json root, struct secret **ret, size_t *ret_n)
 {
-    struct secret *list = arena_alloc(w->a, json_count(root) * sizeof *list);
+    struct secret *list = arena_alloc(w->a, (json_count(root) + 1) * sizeof *list);
     if (!list)
         return exhausted(w);
     size_t n = 0;
@@ -167,8 +167,8 @@ static int multi(struct walk *w, struct json root, struct secret **ret, size_t *
     return 0;
 }
 
-int flatten(str text, const struct flatten_options *options, struct arena *a, struct secret **ret,
-            size_t *ret_n, struct error *err)
+int local_file_flatten(str text, const struct flatten_options *options, struct arena *a,
+                       struct secret **ret, size_t *ret_n, struct error *err)
 {
     struct json root;
     struct json_error at;

@@ -15,5 +15,5 @@ struct flatten_options {
 
 /* text is the whole document. Nested objects and lists become names "a:b:0"; a number or a boolean
  * is its JSON text, null is empty. */
-int flatten(str text, const struct flatten_options *options, struct arena *a, struct secret **ret,
-            size_t *ret_n, struct error *err) WUR;
+int local_file_flatten(str text, const struct flatten_options *options, struct arena *a,
+                       struct secret **ret, size_t *ret_n, struct error *err) WUR;
