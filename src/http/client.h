@@ -19,8 +19,8 @@ struct http_client_config {
     size_t max_header_bytes;    /* of a response; 0 = 64 KiB */
 };
 
-struct http_client *http_client_new(
-    const struct http_client_config *config) WUR; /* NULL: out of memory */
+struct http_client *http_client_new(const struct http_client_config *config)
+    WUR; /* NULL: out of memory */
 /* Closes all connections on all workers. Off-worker thread, no call may be left. */
 void http_client_free(struct http_client *c);
 
@@ -34,24 +34,18 @@ struct http_response {
  * one write when they fit; end = that is all of it. req->content_length -1 and !end: chunked. Host
  * is added from req->authority, or the address. A kept connection that turns out dead before a byte
  * of the answer came is replaced once when end is set. address: "host:port" or "unix:/path". */
-CO
-int http_call_start(struct http_client *c, const char *address, const struct http_request *req,
-                    str body, bool end, struct http_call **ret, struct error *err) WUR;
-CO
-int http_call_write(struct http_call *call, str data) WUR;
-CO
-int http_call_end(struct http_call *call, const struct http_headers *trailers) WUR;
+CO int http_call_start(struct http_client *c, const char *address, const struct http_request *req,
+                       str body, bool end, struct http_call **ret, struct error *err) WUR;
+CO int http_call_write(struct http_call *call, str data) WUR;
+CO int http_call_end(struct http_call *call, const struct http_headers *trailers) WUR;
 /* Waits for the final head; 1xx are passed over. The call may still be sending (another fiber of
  * this worker may write while this one reads). */
-CO
-int http_call_response(struct http_call *call, const struct http_response **ret,
-                       struct error *err) WUR;
+CO int http_call_response(struct http_call *call, const struct http_response **ret,
+                          struct error *err) WUR;
 /* As http_read(): 1 and a slice, 0 at the end, negative on failure. */
-CO
-int http_call_read(struct http_call *call, str *ret_chunk) WUR;
-CO
-int http_call_read_all(struct http_call *call, size_t max,
-                       str *ret) WUR; /* into the call's arena; -RANGE */
+CO int http_call_read(struct http_call *call, str *ret_chunk) WUR;
+CO int http_call_read_all(struct http_call *call, size_t max, str *ret)
+    WUR; /* into the call's arena; -RANGE */
 const struct http_headers *http_call_trailers(
     const struct http_call *call); /* after the end; NULL = none */
 struct arena *http_call_arena(struct http_call *call);

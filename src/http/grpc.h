@@ -13,18 +13,14 @@ bool grpc_split_path(str path, str *ret_service, str *ret_method);
 bool grpc_timeout(const struct http_headers *h, uint64_t *ret_ns);
 
 /* Server: 1 and the next message (good until the next call), 0 = the client has half-closed. */
-CO
-int grpc_recv(struct http_exchange *x, size_t max, str *ret_message) WUR;
+CO int grpc_recv(struct http_exchange *x, size_t max, str *ret_message) WUR;
 /* Starts the reply on first use; headers may be NULL. */
-CO
-int grpc_send_headers(struct http_exchange *x, const struct http_headers *metadata) WUR;
-CO
-int grpc_send(struct http_exchange *x, str message) WUR;
+CO int grpc_send_headers(struct http_exchange *x, const struct http_headers *metadata) WUR;
+CO int grpc_send(struct http_exchange *x, str message) WUR;
 /* Ends with grpc-status and grpc-message (percent-encoded); details: serialized google.rpc.Status
  * or empty. */
-CO
-int grpc_finish(struct http_exchange *x, enum code code, str message, str details,
-                const struct http_headers *trailers) WUR;
+CO int grpc_finish(struct http_exchange *x, enum code code, str message, str details,
+                   const struct http_headers *trailers) WUR;
 
 struct grpc_status {
     enum code code;
@@ -32,15 +28,12 @@ struct grpc_status {
 };
 
 /* Client: a call to /service/method; metadata may be NULL. timeout_ns UINT64_MAX = none is sent. */
-CO
-int grpc_call_start(struct http_client *c, const char *address, str authority, str path,
-                    const struct http_headers *metadata, uint64_t timeout_ns,
-                    struct http_call **ret, struct error *err) WUR;
-CO
-int grpc_call_send(struct http_call *call, str message, bool last) WUR;
-CO
-int grpc_call_recv(struct http_call *call, size_t max, str *ret_message) WUR; /* 1, 0 at the end */
+CO int grpc_call_start(struct http_client *c, const char *address, str authority, str path,
+                       const struct http_headers *metadata, uint64_t timeout_ns,
+                       struct http_call **ret, struct error *err) WUR;
+CO int grpc_call_send(struct http_call *call, str message, bool last) WUR;
+CO int grpc_call_recv(struct http_call *call, size_t max, str *ret_message)
+    WUR; /* 1, 0 at the end */
 /* After the end: the status from the trailers (or a trailers-only head, or by HTTP status without
  * one). */
-CO
-int grpc_call_status(struct http_call *call, struct grpc_status *ret) WUR;
+CO int grpc_call_status(struct http_call *call, struct grpc_status *ret) WUR;

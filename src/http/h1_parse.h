@@ -48,5 +48,5 @@ void h1_chunks_init(struct h1_chunks *c);
 /* Eats framing and at most one piece of data from p[0 … n). *ret_used = bytes eaten, data included.
  * H1_CHUNKS_DATA with a slice; _MORE when all is eaten; _END behind the line of the last chunk,
  * where the trailer section begins; -INVALID. */
-int h1_chunks_next(struct h1_chunks *c, const char *p, size_t n, size_t *ret_used,
-                   str *ret_data) WUR;
+int h1_chunks_next(struct h1_chunks *c, const char *p, size_t n, size_t *ret_used, str *ret_data)
+    WUR;

@@ -19,8 +19,8 @@ struct http_headers {
 
 void http_headers_init(struct http_headers *h, struct arena *arena);
 int http_headers_add(struct http_headers *h, str name, str value) WUR; /* slices are borrowed */
-int http_headers_set(struct http_headers *h, str name,
-                     str value) WUR; /* replaces all of that name */
+int http_headers_set(struct http_headers *h, str name, str value)
+    WUR; /* replaces all of that name */
 /* The first of that name; .p is NULL when there is none. */
 str http_headers_get(const struct http_headers *h, str name);
 bool http_headers_has(const struct http_headers *h, str name);

@@ -15,19 +15,15 @@ struct http_exchange;
 /* What an HTTP version (or a middleware that wraps an exchange, or a test) does behind the
  * functions below. */
 struct http_exchange_ops {
-    CO
-    int (*read)(struct http_exchange *x, str *ret_chunk);
-    CO
-    int (*start)(struct http_exchange *x, int status, const struct http_headers *headers,
-                 int64_t content_length);
-    CO
-    int (*write)(struct http_exchange *x, str data);
-    CO
-    int (*end)(struct http_exchange *x, const struct http_headers *trailers);
+    CO int (*read)(struct http_exchange *x, str *ret_chunk);
+    CO int (*start)(struct http_exchange *x, int status, const struct http_headers *headers,
+                    int64_t content_length);
+    CO int (*write)(struct http_exchange *x, str data);
+    CO int (*end)(struct http_exchange *x, const struct http_headers *trailers);
     /* start, write and end in one go, so that a small reply is one system call; NULL = the three in
      * turn. */
-    CO
-    int (*reply)(struct http_exchange *x, int status, const struct http_headers *headers, str body);
+    CO int (*reply)(struct http_exchange *x, int status, const struct http_headers *headers,
+                    str body);
     void (*abort)(struct http_exchange *x);
 };
 
@@ -45,8 +41,7 @@ struct http_exchange {
 };
 
 struct http_server_config {
-    CO
-    void (*handle)(void *arg, struct http_exchange *x); /* no reply by its end: 500 is sent */
+    CO void (*handle)(void *arg, struct http_exchange *x); /* no reply by its end: 500 is sent */
     void *arg;
     size_t max_header_bytes;    /* request line and fields; over it: 431 */
     uint64_t max_body_bytes;    /* over it http_read() fails with -RANGE; 0 = no limit */
@@ -76,25 +71,19 @@ void http_server_free(struct http_server *s); /* after stop; NULL is fine */
 /* Next piece of the request's body: 1 and a slice that is good until the next call; 0 at the end;
  * -RANGE over max_body_bytes, -INVALID bad framing, -CANCELLED, -TIMEOUT. Sends 100 Continue when
  * asked for. */
-CO
-int http_read(struct http_exchange *x, str *ret_chunk) WUR;
+CO int http_read(struct http_exchange *x, str *ret_chunk) WUR;
 /* The whole body into the arena; at most max bytes, else -RANGE. One slice, no copy when it's all
  * there. */
-CO
-int http_read_all(struct http_exchange *x, size_t max, str *ret) WUR;
+CO int http_read_all(struct http_exchange *x, size_t max, str *ret) WUR;
 
 /* A whole reply. Sets Content-Length and Date; headers may be NULL. */
-CO
-int http_reply(struct http_exchange *x, int status, const struct http_headers *headers,
-               str body) WUR;
+CO int http_reply(struct http_exchange *x, int status, const struct http_headers *headers, str body)
+    WUR;
 /* A streamed reply: content_length -1 = unknown (chunked in h1). */
-CO
-int http_reply_start(struct http_exchange *x, int status, const struct http_headers *headers,
-                     int64_t content_length) WUR;
-CO
-int http_reply_write(struct http_exchange *x,
-                     str data) WUR; /* suspends while the peer doesn't read */
-CO
-int http_reply_end(struct http_exchange *x, const struct http_headers *trailers) WUR;
+CO int http_reply_start(struct http_exchange *x, int status, const struct http_headers *headers,
+                        int64_t content_length) WUR;
+CO int http_reply_write(struct http_exchange *x, str data)
+    WUR; /* suspends while the peer doesn't read */
+CO int http_reply_end(struct http_exchange *x, const struct http_headers *trailers) WUR;
 /* Breaks the reply off so that the peer can tell: connection closed in h1, RST_STREAM in h2. */
 void http_reply_abort(struct http_exchange *x);
