@@ -14,7 +14,6 @@ struct pipe_end;
  * caller's. */
 struct pipe_end *pipe_open(int fd) WUR;
 /* 1 … n bytes, 0 at the end. One reader at a time. */
-CO
-ssize_t pipe_read(struct pipe_end *p, void *to, size_t n) WUR;
+CO ssize_t pipe_read(struct pipe_end *p, void *to, size_t n) WUR;
 /* No fiber may be inside; NULL is fine. */
 void pipe_close(struct pipe_end *p);

@@ -1,0 +1,229 @@
+#include "cli/status.h"
+#include "cli/ask.h"
+#include "cli/console.h"
+#include "cli/run.h"
+
+#include <math.h>
+#include <unistd.h>
+
+enum { STATUS_ARENA_MAX = 64 << 20, CELL_MAX = 32, COLUMNS = 9, ROWS_MAX = 512 };
+
+struct status {
+    const char *run_name;
+    int64_t port;
+    bool json;
+};
+
+struct status_job {
+    const struct status *o;
+    struct arena *arena;
+    struct run_control run;
+    struct json feed;
+    struct error *err;
+    int result;
+};
+
+struct table {
+    char (*cell)[COLUMNS][CELL_MAX];
+    const char **colour; /* of a row, NULL = none */
+    size_t n;
+};
+
+/* ---- cells ---- */
+
+static double number(struct json v, str name)
+{
+    double d;
+    return json_double(json_get(v, name), &d) ? d : NAN;
+}
+
+static void text_cell(char *cell, struct json v, str name, struct arena *a)
+{
+    str s;
+    if (json_string(a, json_get(v, name), &s) != 0)
+        s = S("-");
+    size_t n = 0; /* no control character reaches the terminal */
+    for (; n < s.n && n < CELL_MAX - 1; n++)
+        cell[n] = (char)((unsigned char)s.p[n] < ' ' ? '?' : s.p[n]);
+    cell[n] = '\0';
+}
+
+static void number_cell(char *cell, const char *fmt, double v)
+{
+    if (isnan(v))
+        snprintf(cell, CELL_MAX, "-");
+    else
+        snprintf(cell, CELL_MAX, fmt, v);
+}
+
+static void duration_cell(char *cell, double s)
+{
+    if (isnan(s))
+        snprintf(cell, CELL_MAX, "-");
+    else if (s < 120)
+        snprintf(cell, CELL_MAX, "%.0fs", s);
+    else if (s < 7200)
+        snprintf(cell, CELL_MAX, "%.0fm", s / 60);
+    else
+        snprintf(cell, CELL_MAX, "%.0fh", s / 3600);
+}
+
+/* Slowest and busiest of the edges that lead to id: good enough for a glance. */
+static double worst_p99(struct json feed, struct json service)
+{
+    struct json_iter it = json_iter(json_get(feed, S("edges")));
+    struct json edge;
+    double worst = NAN;
+    while (json_next(&it, NULL, &edge)) {
+        if (!str_eq(json_get(edge, S("to")).raw, json_get(service, S("id")).raw))
+            continue;
+        double p99 = number(edge, S("p99_ms"));
+        if (!isnan(p99) && (isnan(worst) || p99 > worst))
+            worst = p99;
+    }
+    return worst;
+}
+
+/* What waits for this service in all its topics. */
+static double queued_for(struct json feed, struct json service)
+{
+    struct json_iter topics = json_iter(json_get(feed, S("topics")));
+    struct json topic, consumer;
+    double sum = NAN;
+    while (json_next(&topics, NULL, &topic)) {
+        struct json_iter it = json_iter(json_get(topic, S("consumers")));
+        while (json_next(&it, NULL, &consumer)) {
+            double depth = number(consumer, S("depth"));
+            if (str_eq(json_get(consumer, S("app")).raw, json_get(service, S("id")).raw) &&
+                !isnan(depth))
+                sum = (isnan(sum) ? 0 : sum) + depth;
+        }
+    }
+    return sum;
+}
+
+static const char *state_colour(struct json instance)
+{
+    struct json state = json_get(instance, S("state"));
+    if (json_eq_str(state, S("healthy")))
+        return "\033[32m";
+    return json_eq_str(state, S("starting")) ? "\033[33m" : "\033[31m";
+}
+
+/* ---- the table ---- */
+
+static void add_row(struct table *t, struct json feed, struct json service, struct json instance,
+                    bool first, struct arena *a)
+{
+    if (t->n == ROWS_MAX)
+        return;
+    t->colour[t->n] = state_colour(instance);
+    char(*cell)[CELL_MAX] = t->cell[t->n++];
+    text_cell(cell[0], instance, S("name"), a);
+    text_cell(cell[1], instance, S("state"), a);
+    number_cell(cell[2], "%.0f", number(instance, S("http_port")));
+    number_cell(cell[3], "%.0f", number(instance, S("restarts")));
+    duration_cell(cell[4], number(instance, S("uptime_s")));
+    if (!first)
+        return; /* the rest is of the service as a whole */
+    number_cell(cell[5], "%.1f", number(service, S("rps")));
+    number_cell(cell[6], "%.1f", worst_p99(feed, service));
+    number_cell(cell[7], "%.2f%%", 100 * number(service, S("error_rate")));
+    number_cell(cell[8], "%.0f", queued_for(feed, service));
+}
+
+static void print_row(const char cell[COLUMNS][CELL_MAX], const int width[COLUMNS],
+                      const char *colour)
+{
+    for (size_t c = 0; c < COLUMNS; c++) {
+        bool left = c < 2;
+        printf("%s%s%*s%s", c ? "  " : "", c == 1 ? colour : "", left ? -width[c] : width[c],
+               cell[c], c == 1 && *colour ? "\033[0m" : "");
+    }
+    putchar('\n');
+}
+
+static void print_table(const struct table *t)
+{
+    static const char head[COLUMNS][CELL_MAX] = { "INSTANCE", "STATE",  "HTTP",   "RESTARTS", "UP",
+                                                  "RPS",      "P99 MS", "ERRORS", "QUEUED" };
+    int width[COLUMNS];
+    bool colour = console_colour(STDOUT_FILENO);
+    for (size_t c = 0; c < COLUMNS; c++) {
+        width[c] = (int)strlen(head[c]);
+        for (size_t i = 0; i < t->n; i++)
+            if ((int)strlen(t->cell[i][c]) > width[c])
+                width[c] = (int)strlen(t->cell[i][c]);
+    }
+    print_row(head, width, "");
+    for (size_t i = 0; i < t->n; i++)
+        print_row((const char(*)[CELL_MAX])t->cell[i], width, colour ? t->colour[i] : "");
+}
+
+static int print_status(const struct status_job *j)
+{
+    struct table t = { 0 };
+    t.cell = arena_zalloc(j->arena, ROWS_MAX * sizeof(*t.cell));
+    t.colour = arena_zalloc(j->arena, ROWS_MAX * sizeof(*t.colour));
+    if (!t.cell || !t.colour)
+        return fail(j->err, EXHAUSTED, NULL, "out of memory");
+    struct json_iter services = json_iter(json_get(j->feed, S("services")));
+    struct json service, instance;
+    while (json_next(&services, NULL, &service)) {
+        struct json_iter it = json_iter(json_get(service, S("instances")));
+        for (bool first = true; json_next(&it, NULL, &instance); first = false)
+            add_row(&t, j->feed, service, instance, first, j->arena);
+    }
+    print_table(&t);
+    printf("\nDashboard  http://127.0.0.1:%u\n", j->run.port);
+    return 0;
+}
+
+/* ---- the command ---- */
+
+static void status_fiber(void *arg)
+{
+    struct status_job *j = arg;
+    j->result = ask_find_run(j->arena, j->o->run_name, j->o->port, &j->run, j->err);
+    if (!j->result)
+        j->result = ask_feed(&j->run, j->arena, &j->feed, j->err);
+}
+
+static int status_main(const void *options, const struct option_list *words)
+{
+    struct error err = { 0 };
+    AUTO(arena_done) struct arena a;
+    arena_init(&a, STATUS_ARENA_MAX);
+    struct status_job j = { .o = options, .arena = &a, .err = &err };
+    int r = ask_in_fiber(status_fiber, &j, &err);
+    if (!r)
+        r = j.result;
+    if (!r && j.o->json)
+        printf("%.*s\n", (int)j.feed.raw.n, j.feed.raw.p);
+    else if (!r)
+        r = print_status(&j);
+    if (r)
+        console_error("status", &err);
+    return r || fflush(stdout) != 0 ? EXIT_FAILED : EXIT_OK;
+}
+
+#define AT(member) offsetof(struct status, member)
+static const struct cli_option status_options[] = {
+    { "json", 0, OPTION_FLAG, AT(json), .help = "Print the whole feed as JSON" },
+    { "run", 0, OPTION_STR, AT(run_name), "NAME", .help = "Of the run of this name" },
+    { "port", 0, OPTION_INT, AT(port), "PORT", .help = "Of the run whose page is on this port",
+      .max = 65535 },
+};
+#undef AT
+
+const struct command status_command = {
+    .name = "status",
+    .args = "",
+    .summary = "Show the services of a 'proa run': state, rate, latency, errors, queues",
+    .about = "Rates, 99th percentile and errors are of the last two seconds, for the service as a\n"
+             "whole, in its first line.",
+    .options = { status_options, COUNT(status_options) },
+    .size = sizeof(struct status),
+    .examples = "proa status\nproa status --json | jq .totals",
+    .run = status_main,
+};
