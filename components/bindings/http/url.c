@@ -1,0 +1,161 @@
+#include "url.h"
+
+#include "base/id.h"
+#include "format/uri.h"
+
+enum { URL_MAX = 8192 };
+
+static int out_of_memory(struct error *err)
+{
+    return fail(err, EXHAUSTED, NULL, "the URL does not fit into the request's memory");
+}
+
+/* The URL for people: from behind the user and password on, if it has any. NUL-terminated. */
+static str shown(str url)
+{
+    ptrdiff_t start = str_find(url, S("://"));
+    str rest = str_skip(url, start < 0 ? 0 : (size_t)start + 3);
+    for (size_t i = strcspn(rest.p, "/?#"); i-- > 0;)
+        if (rest.p[i] == '@')
+            return str_skip(rest, i + 1);
+    return url;
+}
+
+static bool is_plain(unsigned char c)
+{
+    return c > ' ' && c < 0x7f && !strchr("\"<>\\^`{|}", c);
+}
+
+/* Control characters are refused, what else a URL can't have is percent-encoded. */
+static int escape(struct arena *a, str s, str *ret, struct error *err)
+{
+    static const char hex[] = "0123456789ABCDEF";
+    char *p = arena_alloc(a, s.n * 3 + 1), *at = p;
+    if (!p)
+        return out_of_memory(err);
+    for (size_t i = 0; i < s.n; i++) {
+        unsigned char c = (unsigned char)s.p[i];
+        if (c < ' ' || c == 0x7f)
+            return fail(err, INVALID, NULL, "the URL has a control character at position %zu", i);
+        if (is_plain(c)) {
+            *at++ = (char)c;
+            continue;
+        }
+        *at++ = '%';
+        *at++ = hex[c >> 4];
+        *at++ = hex[c & 15];
+    }
+    *at = 0;
+    *ret = str_of(p, (size_t)(at - p));
+    return 0;
+}
+
+static int basic_auth(struct arena *a, str userinfo, str *ret, struct error *err)
+{
+    str plain;
+    if (uri_decode(a, userinfo, URI_PATH, &plain))
+        return fail(err, INVALID, NULL, "the user in the URL has a broken escape");
+    if (str_find_c(plain, ':') < 0)
+        plain = arena_printf(a, STR_FMT ":", STR_ARG(plain));
+    size_t n = base64_len(plain.n);
+    char *p = plain.p ? arena_alloc(a, 6 + n + 1) : NULL;
+    if (!p)
+        return out_of_memory(err);
+    memcpy(p, "Basic ", 6);
+    base64_encode(plain, p + 6);
+    *ret = str_of(p, 6 + n);
+    return 0;
+}
+
+static int check_scheme(const struct uri *u, str text, struct error *err)
+{
+    if (str_ieq(u->scheme, S("http")))
+        return 0;
+    if (str_ieq(u->scheme, S("https")))
+        return fail(err, UNIMPLEMENTED, NULL,
+                    STR_FMT ": https is not supported by this version: use http, or a TLS proxy "
+                            "beside it",
+                    STR_ARG(shown(text)));
+    return fail(err, INVALID, NULL, STR_FMT ": a URL must begin with http://",
+                STR_ARG(shown(text)));
+}
+
+static int fill(struct arena *a, str text, struct binding_url *ret, struct error *err)
+{
+    struct uri u;
+    if (text.n > URL_MAX)
+        return fail(err, INVALID, NULL, "the URL is longer than %d bytes", URL_MAX);
+    if (uri_parse(text, &u))
+        return fail(err, INVALID, NULL, STR_FMT ": this is no URL", STR_ARG(shown(text)));
+    int r = check_scheme(&u, text, err);
+    if (r)
+        return r;
+    if (!u.host.n)
+        return fail(err, INVALID, NULL, STR_FMT ": the URL names no host", STR_ARG(shown(text)));
+
+    struct binding_url url = { .text = text };
+    const char *open = u.ipv6 ? "[" : "", *close = u.ipv6 ? "]" : "";
+    str host = arena_printf(a, "%s" STR_FMT "%s", open, STR_ARG(u.host), close);
+    url.address = arena_printf(a, STR_FMT ":%u", STR_ARG(host), u.port ? u.port : 80u).p;
+    url.authority = u.port ? str_c(url.address) : host;
+    const char *slash = u.path.n ? "" : "/", *mark = u.query.n ? "?" : "";
+    str part[] = { str_c(slash), u.path, str_c(mark), u.query };
+    url.target = arena_join(a, part, COUNT(part));
+    if (!host.p || !url.address || !url.target.p)
+        return out_of_memory(err);
+    if (u.userinfo.n && (r = basic_auth(a, u.userinfo, &url.basic, err)))
+        return r;
+    *ret = url;
+    return 0;
+}
+
+int binding_url_make(struct arena *a, str base, str path, struct binding_url *ret,
+                     struct error *err)
+{
+    str text = base;
+    if (path.n) {
+        while (str_ends(base, S("/")))
+            base.n--;
+        while (str_starts(path, S("/")))
+            path = str_skip(path, 1);
+        str part[] = { base, S("/"), path };
+        text = arena_join(a, part, COUNT(part));
+        if (!text.p)
+            return out_of_memory(err);
+    }
+    int r = escape(a, text, &text, err);
+    return r ? r : fill(a, text, ret, err);
+}
+
+/* Everything of url before its path. */
+static str origin(const struct binding_url *url)
+{
+    size_t scheme = S("http://").n;
+    return str_take(url->text, scheme + strcspn(url->text.p + scheme, "/?#"));
+}
+
+static str folder(str target)
+{
+    str path, query;
+    (void)str_cut(target, '?', &path, &query);
+    while (path.n && path.p[path.n - 1] != '/')
+        path.n--;
+    return path;
+}
+
+int binding_url_follow(struct arena *a, const struct binding_url *from, str location,
+                       struct binding_url *ret, struct error *err)
+{
+    str part[3] = { origin(from), S(""), location };
+    if (str_find(location, S("://")) > 0)
+        part[0] = S("");
+    else if (str_starts(location, S("//")))
+        part[0] = S("http:");
+    else if (!str_starts(location, S("/")))
+        part[1] = folder(from->target);
+    str text = arena_join(a, part, COUNT(part));
+    if (!text.p)
+        return out_of_memory(err);
+    int r = escape(a, text, &text, err);
+    return r ? r : fill(a, text, ret, err);
+}
