@@ -40,8 +40,9 @@ static bool grow(struct arena *a, size_t need)
 
 void *arena_alloc(struct arena *a, size_t size)
 {
-    if (size > SIZE_MAX - ALIGN)
+    if (size > SIZE_MAX / 2)
         return NULL;
+    size = size ? size : 1; /* so that NULL always means failure */
     size = (size + ALIGN - 1) & ~(size_t)(ALIGN - 1);
     if (size > (size_t)(a->end - a->at) && !grow(a, size))
         return NULL;

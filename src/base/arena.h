@@ -21,7 +21,7 @@ void arena_init(struct arena *a, size_t max);
 void arena_reset(struct arena *a);
 void arena_done(struct arena *a);
 
-/* 16-byte aligned, not zeroed. */
+/* 16-byte aligned, not zeroed; a size of 0 gives a valid pointer. */
 void *arena_alloc(struct arena *a, size_t size) WUR;
 void *arena_zalloc(struct arena *a, size_t size) WUR;
 /* Copy with a NUL after it (not counted). On failure .p is NULL. */

@@ -28,12 +28,27 @@ static bool grow(struct buf *b, size_t need)
         cap *= 2;
     if (cap > b->max)
         cap = b->max;
-    char *p = mem_realloc(b->p, cap);
+    char *p = mem_realloc(b->p, cap + 1); /* the spare byte takes the NUL of vsnprintf() */
     if (!p)
         return false;
     b->p = p;
     b->cap = cap;
     return true;
+}
+
+/* Moving to the front costs len, so it waits until as much was consumed, or until there is no other
+ * way. */
+static bool make_room(struct buf *b, size_t n)
+{
+    size_t need = b->head + b->len + n;
+    if (b->p && need <= b->cap)
+        return true;
+    if (b->head && (b->head >= b->len || need > b->max)) {
+        memmove(b->p, b->p + b->head, b->len);
+        b->head = 0;
+        need = b->len + n;
+    }
+    return (b->p && need <= b->cap) || grow(b, need);
 }
 
 char *buf_reserve(struct buf *b, size_t n)
@@ -42,11 +57,7 @@ char *buf_reserve(struct buf *b, size_t n)
         b->failed = true;
         return NULL;
     }
-    if (b->head + b->len + n > b->cap && b->head) {
-        memmove(b->p, b->p + b->head, b->len);
-        b->head = 0;
-    }
-    if ((!b->p || b->len + n > b->cap) && !grow(b, b->len + n)) {
+    if (!make_room(b, n)) {
         b->failed = true;
         return NULL;
     }
@@ -103,7 +114,7 @@ void buf_printf(struct buf *b, const char *fmt, ...)
     va_start(args, fmt);
     va_copy(again, args);
     int n = vsnprintf(NULL, 0, fmt, args);
-    char *to = n < 0 ? NULL : buf_reserve(b, (size_t)n + 1); /* vsnprintf wants room for its NUL */
+    char *to = n < 0 ? NULL : buf_reserve(b, (size_t)n);
     if (to) {
         vsnprintf(to, (size_t)n + 1, fmt, again);
         b->len += (size_t)n;

@@ -21,7 +21,7 @@ void buf_clear(struct buf *b); /* empty again, memory kept, failure forgotten */
 
 static inline str buf_str(const struct buf *b)
 {
-    return str_of(b->p + b->head, b->len);
+    return str_of(b->head ? b->p + b->head : b->p, b->len);
 }
 
 static inline bool buf_ok(const struct buf *b)

@@ -96,6 +96,13 @@ static bool offset_at(str *s, int *ret_minutes)
     return true;
 }
 
+static bool day_exists(int year, int month, int day)
+{
+    struct tm tm = { .tm_year = year - 1900, .tm_mon = month - 1, .tm_mday = day };
+    (void)timegm(&tm); /* puts 30 February right */
+    return tm.tm_mday == day && tm.tm_mon == month - 1;
+}
+
 bool clock_parse_rfc3339(str s, uint64_t *ret_wall_ns)
 {
     struct tm tm = { 0 };
@@ -107,8 +114,8 @@ bool clock_parse_rfc3339(str s, uint64_t *ret_wall_ns)
         !char_at(&s, ':', ':') || !digits_at(&s, 2, &tm.tm_sec) || !fraction_at(&s, &ns) ||
         !offset_at(&s, &offset) || s.n)
         return false;
-    if (tm.tm_year < 1970 || tm.tm_mon < 1 || tm.tm_mon > 12 || tm.tm_mday < 1 || tm.tm_mday > 31 ||
-        tm.tm_hour > 23 || tm.tm_min > 59 || tm.tm_sec > 60)
+    if (tm.tm_year < 1970 || !day_exists(tm.tm_year, tm.tm_mon, tm.tm_mday) || tm.tm_hour > 23 ||
+        tm.tm_min > 59 || tm.tm_sec > 60)
         return false;
     tm.tm_year -= 1900;
     tm.tm_mon -= 1;

@@ -7,8 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* A result that must be looked at; ignoring it is a visible (void). gcc warns even then, so the build
- * with clang is the one that checks. */
+/* A result that must be looked at; ignoring it is a visible (void). gcc warns even then, so the
+ * build with clang is the one that checks. */
 #ifdef __clang__
 #define WUR __attribute__((warn_unused_result))
 #else

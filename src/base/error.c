@@ -62,7 +62,9 @@ int fail_as(struct error *err, enum code code, const char *tag, const char *fmt,
 
 int fail_wrap(struct error *err, const char *fmt, ...)
 {
-    PRE(err && err->code);
+    if (!err)
+        return -UNKNOWN;
+    PRE(err->code);
     char old[sizeof err->text];
     memcpy(old, err->text, sizeof old);
     va_list args;

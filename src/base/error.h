@@ -48,7 +48,8 @@ int fail(struct error *err, enum code code, const char *tag, const char *fmt, ..
 /* Adds to an error that fail() has filled: the details that kit errors of the contract carry. */
 void fail_reason(struct error *err, const char *reason, const char *resource_type, str resource);
 void fail_meta(struct error *err, const char *key, str value); /* at most two; key is static */
-/* Puts "<context>: " before the text of an error that is already there. Returns -err->code. */
+/* Puts "<context>: " before the text of an error that is already there. Returns -err->code;
+ * -UNKNOWN when err is NULL. */
 int fail_wrap(struct error *err, const char *fmt, ...) PRINTF(2, 3);
 /* Replaces whatever is there; for the block that must answer with the contract's own error. */
 int fail_as(struct error *err, enum code code, const char *tag, const char *fmt, ...) PRINTF(4, 5);

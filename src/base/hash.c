@@ -2,14 +2,17 @@
 
 #include "base/id.h"
 
-#include <pthread.h>
+#include <stdatomic.h>
 
 /* wyhash's idea (128-bit multiply and fold), reduced to what short keys need. */
-static uint64_t seed;
-
-static void make_seed(void)
+static uint64_t seed(void)
 {
-    seed = id_random() | 1;
+    static _Atomic uint64_t made;
+    uint64_t old = atomic_load_explicit(&made, memory_order_relaxed);
+    if (LIKELY(old))
+        return old;
+    uint64_t fresh = id_random() | 1;
+    return atomic_compare_exchange_strong(&made, &old, fresh) ? fresh : old;
 }
 
 static uint64_t fold(uint64_t a, uint64_t b)
@@ -27,10 +30,7 @@ static uint64_t load(const char *p, size_t n)
 
 uint64_t hash_bytes(str s)
 {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-    if (UNLIKELY(!seed))
-        pthread_once(&once, make_seed);
-    uint64_t h = seed ^ (s.n * 0x9e3779b97f4a7c15u);
+    uint64_t h = seed() ^ (s.n * 0x9e3779b97f4a7c15u);
     while (s.n >= 8) {
         h = fold(h ^ load(s.p, 8), 0xa0761d6478bd642fu);
         s = str_skip(s, 8);

@@ -3,19 +3,23 @@
 #include "base/buf.h"
 #include "base/clock.h"
 
+#include <errno.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { MAX_SCOPES = 16, LINE_MAX_BYTES = 16 << 10 };
+enum { MAX_SCOPES = 16, TEXT_MAX = 4096, LINE_MAX_BYTES = 64 << 10 };
 
 static struct log_config config = { .level = LOG_INFO, .fd = STDOUT_FILENO };
 static struct {
     const char *name;
-    enum log_level level;
+    _Atomic enum log_level level;
 } scopes[MAX_SCOPES];
-static size_t n_scopes;
+static atomic_size_t n_scopes; /* grows by one after its entry was written */
+static pthread_mutex_t scopes_lock = PTHREAD_MUTEX_INITIALIZER; /* for writers */
+static _Atomic uint64_t n_lost;
 
 static const char *const level_name[] = { "debug", "info", "warning", "error", "fatal" };
 
@@ -37,19 +41,43 @@ bool log_parse_level(str s, enum log_level *ret)
 
 bool log_set_scope(const char *scope, enum log_level level)
 {
-    if (n_scopes == MAX_SCOPES)
-        return false;
-    scopes[n_scopes].name = scope;
-    scopes[n_scopes++].level = level;
-    return true;
+    pthread_mutex_lock(&scopes_lock);
+    size_t n = atomic_load(&n_scopes), i = 0;
+    while (i < n && !str_eq(str_c(scopes[i].name), str_c(scope)))
+        i++;
+    if (i < MAX_SCOPES) {
+        atomic_store(&scopes[i].level, level);
+        if (i == n) {
+            scopes[i].name = scope;
+            atomic_store(&n_scopes, n + 1);
+        }
+    }
+    pthread_mutex_unlock(&scopes_lock);
+    return i < MAX_SCOPES;
+}
+
+static bool lies_under(str scope, str parent)
+{
+    return str_starts(scope, parent) && (scope.n == parent.n || scope.p[parent.n] == '.');
 }
 
 bool log_enabled(enum log_level level, const char *scope)
 {
-    for (size_t i = 0; i < n_scopes; i++)
-        if (str_starts(str_c(scope), str_c(scopes[i].name)))
-            return level >= scopes[i].level;
-    return level >= config.level;
+    enum log_level least = config.level;
+    size_t longest = 0, n = atomic_load_explicit(&n_scopes, memory_order_acquire);
+    for (size_t i = 0; i < n; i++) {
+        str name = str_c(scopes[i].name);
+        if (name.n >= longest && lies_under(str_c(scope), name)) {
+            longest = name.n;
+            least = atomic_load_explicit(&scopes[i].level, memory_order_relaxed);
+        }
+    }
+    return level >= least;
+}
+
+uint64_t log_lost(void)
+{
+    return atomic_load(&n_lost);
 }
 
 /* logrus quotes a value that holds anything but letters, digits and -._/@^+ */
@@ -64,23 +92,54 @@ static bool bare(str s)
     return s.n > 0;
 }
 
+/* Length of the UTF-8 sequence at the start, 0 when it isn't one (RFC 3629 section 4). */
+static size_t utf8_len(str s)
+{
+    const unsigned char *p = (const unsigned char *)s.p;
+    size_t n = p[0] < 0x80   ? 1
+               : p[0] < 0xc2 ? 0
+               : p[0] < 0xe0 ? 2
+               : p[0] < 0xf0 ? 3
+               : p[0] < 0xf5 ? 4
+                             : 0;
+    if (!n || n > s.n)
+        return 0;
+    for (size_t i = 1; i < n; i++)
+        if ((p[i] & 0xc0) != 0x80)
+            return 0;
+    bool overlong = (p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xf0 && p[1] < 0x90);
+    bool beyond = (p[0] == 0xed && p[1] > 0x9f) || (p[0] == 0xf4 && p[1] > 0x8f);
+    return overlong || beyond ? 0 : n;
+}
+
+static void put_escaped(struct buf *b, unsigned char c, bool json)
+{
+    static const char short_form[] = "\"\"\\\\\nn\tt\rr"; /* pairs: character, letter */
+    for (const char *p = short_form; *p; p += 2)
+        if (*p == (char)c) {
+            buf_putc(b, '\\');
+            buf_putc(b, p[1]);
+            return;
+        }
+    if (c >= 0x80 && json)
+        buf_put(b, S("\\ufffd")); /* JSON can't carry it */
+    else
+        buf_printf(b, json ? "\\u%04x" : "\\x%02x", c);
+}
+
 static void put_quoted(struct buf *b, str s, bool json)
 {
     buf_putc(b, '"');
-    for (size_t i = 0; i < s.n; i++) {
-        unsigned char c = (unsigned char)s.p[i];
-        if (c == '"' || c == '\\')
-            buf_printf(b, "\\%c", c);
-        else if (c == '\n')
-            buf_put(b, S("\\n"));
-        else if (c == '\t')
-            buf_put(b, S("\\t"));
-        else if (c == '\r')
-            buf_put(b, S("\\r"));
-        else if (c < 0x20 || c == 0x7f)
-            buf_printf(b, json ? "\\u%04x" : "\\x%02x", c);
-        else
-            buf_putc(b, (char)c);
+    while (s.n) {
+        size_t n = utf8_len(s);
+        unsigned char c = (unsigned char)s.p[0];
+        if (!n || c < 0x20 || c == '"' || c == '\\' || c == 0x7f) {
+            put_escaped(b, c, json);
+            n = 1;
+        } else {
+            buf_put(b, str_take(s, n));
+        }
+        s = str_skip(s, n);
     }
     buf_putc(b, '"');
 }
@@ -88,7 +147,8 @@ static void put_quoted(struct buf *b, str s, bool json)
 static void put_field(struct buf *b, const char *key, str value, bool force_quote)
 {
     if (config.json) {
-        buf_putc(b, b->len == 1 ? ' ' : ',');
+        if (b->len > 1)
+            buf_putc(b, ',');
         put_quoted(b, str_c(key), true);
         buf_putc(b, ':');
         put_quoted(b, value, true);
@@ -109,8 +169,12 @@ static void write_line(struct buf *b)
     str s = buf_str(b);
     while (s.n) {
         ssize_t n = write(config.fd, s.p, s.n);
-        if (n <= 0)
-            return; /* nobody reads us: there is no place to say so */
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0) { /* nobody reads us: there is no place to say so */
+            atomic_fetch_add(&n_lost, 1);
+            return;
+        }
         s = str_skip(s, (size_t)n);
     }
 }
@@ -118,7 +182,7 @@ static void write_line(struct buf *b)
 static void emit(enum log_level level, const char *scope, const char *const *kv, const char *fmt,
                  va_list args)
 {
-    char text[4096], time[RFC3339_MAX];
+    char text[TEXT_MAX], time[RFC3339_MAX];
     int n = vsnprintf(text, sizeof text, fmt, args);
     size_t len = n < 0 ? 0 : min_size((size_t)n, sizeof text - 1);
     clock_rfc3339(clock_wall_ns(), false, 9, time);
@@ -141,7 +205,10 @@ static void emit(enum log_level level, const char *scope, const char *const *kv,
     if (config.version)
         put_field(&b, "ver", str_c(config.version), false);
     buf_put(&b, config.json ? S("}\n") : S("\n"));
-    write_line(&b);
+    if (buf_ok(&b))
+        write_line(&b);
+    else /* out of memory, or fields without measure: half a line would garble the next */
+        atomic_fetch_add(&n_lost, 1);
 }
 
 void log_at(enum log_level level, const char *scope, const char *fmt, ...)

@@ -17,7 +17,9 @@ struct log_config {
 
 void log_setup(const struct log_config *config);
 bool log_parse_level(str s, enum log_level *ret); /* debug info warn error fatal, any case */
-/* A level for one scope and what lies under it ("dapr.runtime.http"); at most 16 scopes. */
+/* A level for one scope and what lies under it ("dapr.runtime" also counts for "dapr.runtime.http",
+ * unless that has its own); at most 16 scopes, past them false. scope has static storage. Any
+ * thread, at any time. */
 bool log_set_scope(const char *scope, enum log_level level);
 bool log_enabled(enum log_level level, const char *scope);
 
@@ -31,6 +33,9 @@ void log_fields(enum log_level level, const char *scope, const char *const *key_
 #define log_info(scope, ...) log_at(LOG_INFO, scope, __VA_ARGS__)
 #define log_warn(scope, ...) log_at(LOG_WARN, scope, __VA_ARGS__)
 #define log_error(scope, ...) log_at(LOG_ERROR, scope, __VA_ARGS__)
+
+/* Lines that could not be written since the start. */
+uint64_t log_lost(void);
 
 /* Rate limit for one call site: true at most once in 'every_ns'; *ret_missed = how many were held
  * back since the last. static struct log_limit l; if (log_allow(&l, SEC(10), &missed)) log_warn(…)

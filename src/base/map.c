@@ -46,11 +46,13 @@ static void link_slot(uint32_t *slot, size_t n_slots, uint64_t hash, uint32_t at
 
 static int rehash(struct map *m)
 {
+    /* A sixth of the slots is left over, else adding and removing in turn would rehash each time.
+     */
     size_t n_slots = 16;
-    while (n_slots < (m->n + 1) * 2)
+    while (n_slots < (m->n + 1) * 3)
         n_slots *= 2;
     uint32_t *slot = mem_zalloc(n_slots * sizeof *slot);
-    struct map_entry *entry = mem_alloc(n_slots * sizeof *entry);
+    struct map_entry *entry = mem_alloc(n_slots / 2 * sizeof *entry);
     if (!slot || !entry) {
         mem_free(slot);
         mem_free(entry);

@@ -47,7 +47,7 @@ bool str_ends(str s, str suffix)
 str str_skip(str s, size_t n)
 {
     n = min_size(n, s.n);
-    return (str){ s.p + n, s.n - n };
+    return n ? (str){ s.p + n, s.n - n } : s; /* not even 0 may be added to NULL */
 }
 
 str str_take(str s, size_t n)

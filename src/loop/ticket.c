@@ -25,7 +25,7 @@ int ticket_wait(struct ticket *t)
     SHIELD();
     t->fiber = fiber_self(); /* set only now: until here a wake would hit another wait of ours */
     while (!t->done)
-        (void)!fiber_park();
+        (void)fiber_park();
     return t->result;
 }
 
@@ -61,7 +61,7 @@ int blocking(void (*fn)(void *arg), void *arg)
         return -EXHAUSTED;
     SHIELD();
     while (!job.done)
-        (void)!fiber_park();
+        (void)fiber_park();
     return 0;
 }
 
@@ -120,7 +120,7 @@ void worker_call(struct worker *w, void (*fn)(void *arg), void *arg)
         ticket_init(&ticket);
         c.ticket = &ticket;
         worker_post(w, &c.mail);
-        (void)!ticket_wait(&ticket);
+        (void)ticket_wait(&ticket);
     } else {
         worker_post(w, &c.mail);
         wait_call(&c);

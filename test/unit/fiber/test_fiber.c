@@ -231,7 +231,7 @@ static void count_up(void *arg)
 
 static void count_after_sleep(void *arg)
 {
-    (void)!fiber_sleep(MS(1));
+    (void)fiber_sleep(MS(1));
     ++*(size_t *)arg;
 }
 

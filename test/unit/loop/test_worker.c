@@ -333,7 +333,7 @@ static void never_end(void *arg)
 {
     (void)arg;
     SHIELD();
-    (void)!fiber_sleep(SEC(3600));
+    (void)fiber_sleep(SEC(3600));
 }
 
 /* Leaks on purpose: a stack that can't be unwound can't be freed. */
