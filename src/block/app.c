@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "block/pipeline.h"
 #include "http/memory.h"
 #include "loop/stream.h"
 #include "telemetry/metrics.h"
@@ -110,15 +111,11 @@ static int build_request(struct app *a, const struct app_call *call, struct aren
     return r;
 }
 
-CO static int exchange(struct app *a, const struct app_call *call, struct arena *arena,
-                       struct app_answer *ret, struct error *err)
+CO static int exchange(struct app *a, const struct app_call *call, const struct http_request *req,
+                       str content, struct arena *arena, struct app_answer *ret, struct error *err)
 {
-    struct http_request req;
-    int r = build_request(a, call, arena, &req);
-    if (r < 0)
-        return fail(err, EXHAUSTED, NULL, "the call to the app needs too much memory");
     AUTO(http_call_freep) struct http_call *c = NULL;
-    r = http_call_start(a->client, a->address, &req, call->body, true, &c, err);
+    int r = http_call_start(a->client, a->address, req, content, true, &c, err);
     if (r < 0)
         return r;
     const struct http_response *response;
@@ -138,18 +135,48 @@ CO static int exchange(struct app *a, const struct app_call *call, struct arena 
     return ret->body.p && ret->content_type.p ? 0 : fail(err, EXHAUSTED, NULL, "out of memory");
 }
 
-/* An app in this process answers into memory. */
-CO static int exchange_inside(struct app *a, const struct app_call *call, struct arena *arena,
-                              struct app_answer *ret, struct error *err)
+/* ---- an answer by way of an exchange in memory: for middlewares, and for an app in this process
+ * ---- */
+
+struct inside {
+    struct app *a;
+    const struct app_call *call;
+    struct error *err;
+};
+
+/* The end of the pipeline: the request, as the middlewares have left it, to the app. */
+CO static void pass_on(void *arg, struct http_exchange *x)
 {
-    struct http_request req;
-    if (build_request(a, call, arena, &req) < 0)
-        return fail(err, EXHAUSTED, NULL, "the call to the app needs too much memory");
-    (void)str_cut(call->path, '?', &req.path, &req.query);
+    struct inside *in = arg;
+    if (in->a->config.handle) {
+        in->a->config.handle(in->a->config.handle_arg, x);
+        return;
+    }
+    str body;
+    struct app_answer answer;
+    struct http_request req = x->req;
+    if (http_read_all(x, SIZE_MAX, &body) < 0)
+        return;
+    req.content_length = (int64_t)body.n;
+    if (exchange(in->a, in->call, &req, body, x->arena, &answer, in->err) < 0)
+        return;
+    struct http_headers h;
+    http_headers_init(&h, x->arena);
+    if (answer.content_type.n && http_headers_add(&h, S("Content-Type"), answer.content_type) < 0)
+        return;
+    (void)http_reply(x, answer.status, &h, answer.body);
+}
+
+CO static int exchange_inside(struct app *a, const struct app_call *call, struct http_request *req,
+                              struct arena *arena, struct app_answer *ret, struct error *err)
+{
+    static const struct pipeline none;
+    struct inside in = { a, call, err };
     struct http_memory m;
-    http_memory_init(&m, &req, call->body, arena, call->max_answer);
-    a->config.handle(a->config.handle_arg, &m.x);
-    int r = !m.x.ended || m.aborted ? -UNAVAILABLE : m.too_large ? -RANGE : 0;
+    (void)str_cut(call->path, '?', &req->path, &req->query);
+    http_memory_init(&m, req, call->body, arena, call->max_answer);
+    pipeline_run(a->pipeline ? a->pipeline : &none, &m.x, pass_on, &in);
+    int r = m.too_large ? -RANGE : !m.x.ended || m.aborted ? -UNAVAILABLE : 0;
     ret->status = m.x.status;
     ret->content_type = http_headers_get(&m.reply_headers, S("Content-Type"));
     ret->body = arena_dup(arena, buf_str(&m.reply));
@@ -163,11 +190,15 @@ CO int app_do(struct app *a, const struct app_call *call, struct arena *arena,
               struct app_answer *ret, struct error *err)
 {
     uint64_t start = clock_now_ns();
+    struct http_request req;
+    if (build_request(a, call, arena, &req) < 0)
+        return fail(err, EXHAUSTED, NULL, "the call to the app needs too much memory");
     int r = call->probe ? 0 : slots_take(&a->slots);
     if (r < 0)
         return fail(err, (enum code) - r, NULL, "no free place among --app-max-concurrency calls");
-    r = a->config.handle ? exchange_inside(a, call, arena, ret, err)
-                         : exchange(a, call, arena, ret, err);
+    bool inside = a->config.handle || (a->pipeline && a->pipeline->n && !call->probe);
+    r = inside ? exchange_inside(a, call, &req, arena, ret, err)
+               : exchange(a, call, &req, call->body, arena, ret, err);
     if (!call->probe)
         slots_give(&a->slots);
     if (r >= 0 && call->probe)

@@ -4,8 +4,8 @@
  * concurrency by --app-max-concurrency (a slot is held until the answer's body is consumed). */
 #pragma once
 
+#include "block/block.h"
 #include "block/slots.h"
-#include "component/component.h"
 #include "http/client.h"
 #include "http/server.h"
 
@@ -27,6 +27,7 @@ struct app_config {
 
 struct app {
     struct app_config config;
+    const struct pipeline *pipeline; /* around every call but probes; NULL = none */
     char address[128];
     struct http_client *client;
     struct slots slots;

@@ -34,12 +34,19 @@ struct endpoint {
     struct kvs headers;
 };
 
+/* Middlewares in the order in which a request meets them. */
+struct pipeline {
+    struct instance **v;
+    size_t n;
+};
+
 struct blocks {
     const char *app_id, *namespace_; /* namespace_ "default" when the environment has none */
     const char *namespace_raw;       /* "" when the environment has none: several rules want that */
     struct map state, pubsub, secret, binding, middleware; /* name → struct instance */
     struct instance *resolver;                             /* NULL: none came up */
     struct resources *resources;
+    struct pipeline http_pipeline, app_pipeline;
     const struct endpoint *endpoints;
     size_t n_endpoints;
     bool trace_zero; /* events without a context carry all-zero ids, not empty ones */

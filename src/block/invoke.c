@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "block/observe.h"
 #include "block/peer.h"
+#include "block/pipeline.h"
 #include "block/relay.h"
 #include "format/uri.h"
 
@@ -146,6 +147,23 @@ CO static int call_app(struct blocks *b, struct http_exchange *x, str target, st
     return r;
 }
 
+struct to_app {
+    struct blocks *b;
+    struct error *err;
+    int result;
+};
+
+/* The end of the app's pipeline. */
+CO static void to_app(void *arg, struct http_exchange *x)
+{
+    struct to_app *to = arg;
+    const struct app_config *c = &to->b->app->config;
+    if (c->handle)
+        c->handle(c->handle_arg, x);
+    else
+        to->result = call_app(to->b, x, x->req.target, to->err);
+}
+
 CO int invoke_app(struct blocks *b, struct http_exchange *x, str target, struct error *err)
 {
     if (!b->app)
@@ -158,12 +176,11 @@ CO int invoke_app(struct blocks *b, struct http_exchange *x, str target, struct 
     if (r < 0)
         return fail(err, (enum code) - r, "ERR_DIRECT_INVOKE",
                     "no free place among --app-max-concurrency calls");
-    if (b->app->config.handle) {
-        x->req.target = target;
-        (void)str_cut(target, '?', &x->req.path, &x->req.query);
-        b->app->config.handle(b->app->config.handle_arg, x);
-    } else
-        r = call_app(b, x, target, err);
+    x->req.target = target;
+    (void)str_cut(target, '?', &x->req.path, &x->req.query);
+    struct to_app to = { b, err, 0 };
+    pipeline_run(&b->app_pipeline, x, to_app, &to);
+    r = to.result;
     slots_give(&b->app->slots);
     if (x->started)
         app_count(x->req.method,

@@ -1,0 +1,168 @@
+#include "api/errors.h"
+
+#include "format/json.h"
+
+#include <stdio.h>
+
+/* Where the contract wants another status than the code's own. code OK = whatever the code. */
+static const struct row {
+    const char *tag;
+    enum code code;
+    int http;
+} table[] = {
+    { "ERR_PUBSUB_NOT_FOUND", OK, 404 },
+    { "ERR_PUBSUB_EMPTY", OK, 404 },
+    { "ERR_TOPIC_NAME_EMPTY", OK, 404 },
+    { "ERR_PUBSUB_NOT_CONFIGURED", OK, 400 },
+    { "ERR_PUBSUB_CLOUD_EVENTS_SER", OK, 500 },
+    { "ERR_STATE_STORE_NOT_CONFIGURED", OK, 500 },
+    { "ERR_STATE_STORE_NOT_SUPPORTED", OK, 500 },
+    { "ERR_SECRET_STORES_NOT_CONFIGURED", OK, 500 },
+    { "ERR_SECRET_STORE_NOT_FOUND", OK, 401 },
+    { "ERR_INVOKE_OUTPUT_BINDING", OK, 500 },
+    { "ERR_DIRECT_INVOKE", NOT_FOUND, 404 },
+    { "ERR_DIRECT_INVOKE", DENIED, 403 },
+    { "ERR_DIRECT_INVOKE", OK, 500 },
+};
+
+int http_of_grpc(enum code code)
+{
+    static const int status[] = { 200, 408, 500, 400, 504, 404, 409, 403, 429,
+                                  400, 409, 400, 501, 500, 503, 500, 401 };
+    return (size_t)code < COUNT(status) ? status[code] : 500;
+}
+
+enum code grpc_of_http(int status)
+{
+    static const struct {
+        int http;
+        enum code code;
+    } row[] = {
+        { 408, CANCELLED }, { 500, UNKNOWN },       { 400, INTERNAL },    { 504, TIMEOUT },
+        { 404, NOT_FOUND }, { 409, EXISTS },        { 403, DENIED },      { 401, UNAUTHENTICATED },
+        { 429, EXHAUSTED }, { 501, UNIMPLEMENTED }, { 503, UNAVAILABLE },
+    };
+    if (status >= 200 && status <= 299)
+        return OK;
+    for (size_t i = 0; i < COUNT(row); i++)
+        if (row[i].http == status)
+            return row[i].code;
+    return UNKNOWN;
+}
+
+int error_http_status(const struct error *err)
+{
+    if (err->http)
+        return err->http;
+    for (size_t i = 0; err->tag && i < COUNT(table); i++)
+        if (str_eq(str_c(table[i].tag), str_c(err->tag)) &&
+            (table[i].code == OK || table[i].code == err->code))
+            return table[i].http;
+    return http_of_grpc(err->code);
+}
+
+static void detail(struct json_w *w, const char *type)
+{
+    char url[64];
+    int n = snprintf(url, sizeof url, "type.googleapis.com/google.rpc.%s", type);
+    json_w_object(w);
+    json_w_kv(w, S("@type"), str_of(url, (size_t)n));
+}
+
+static void resource_info(struct json_w *w, const struct error *err)
+{
+    /* A pubsub's ResourceInfo repeats the message, a state store's leaves it out. */
+    bool describe = str_eq(str_c(err->resource_type), S("pubsub"));
+    detail(w, "ResourceInfo");
+    json_w_kv(w, S("resource_type"), str_c(err->resource_type));
+    json_w_kv(w, S("resource_name"), str_c(err->resource));
+    json_w_kv(w, S("owner"), S(""));
+    json_w_kv(w, S("description"), describe ? str_c(err->text) : S(""));
+    json_w_object_end(w);
+}
+
+static void help(struct json_w *w, const struct error *err)
+{
+    detail(w, "Help");
+    json_w_key(w, S("links"));
+    json_w_array(w);
+    json_w_object(w);
+    json_w_kv(w, S("description"), str_c(err->help_text));
+    json_w_kv(w, S("url"), str_c(err->help_url));
+    json_w_object_end(w);
+    json_w_array_end(w);
+    json_w_object_end(w);
+}
+
+static void bad_request(struct json_w *w, const struct error *err)
+{
+    detail(w, "BadRequest");
+    json_w_key(w, S("field_violations"));
+    json_w_array(w);
+    json_w_object(w);
+    json_w_kv(w, S("field"), str_c(err->violation));
+    json_w_kv(w, S("description"), str_c(err->text));
+    json_w_object_end(w);
+    json_w_array_end(w);
+    json_w_object_end(w);
+}
+
+static void error_info(struct json_w *w, const struct error *err)
+{
+    detail(w, "ErrorInfo");
+    json_w_kv(w, S("reason"), str_c(err->reason));
+    json_w_kv(w, S("domain"), S("dapr.io"));
+    json_w_key(w, S("metadata"));
+    if (!err->meta_key[0])
+        json_w_null(w);
+    else {
+        json_w_object(w);
+        for (size_t i = 0; i < COUNT(err->meta_key) && err->meta_key[i]; i++)
+            json_w_kv(w, str_c(err->meta_key[i]), str_c(err->meta[i]));
+        json_w_object_end(w);
+    }
+    json_w_object_end(w);
+}
+
+/* In the order in which the contract's errors are built: facts 3.5. */
+static void details(struct json_w *w, const struct error *err)
+{
+    json_w_key(w, S("details"));
+    json_w_array(w);
+    if (err->help_url)
+        help(w, err);
+    if (err->violation[0])
+        bad_request(w, err);
+    if (err->resource_type[0])
+        resource_info(w, err);
+    error_info(w, err);
+    json_w_array_end(w);
+}
+
+void error_http_body(const struct error *err, struct buf *out)
+{
+    const char *tag = err->tag ? err->tag : err->reason ? err->reason : "ERR_INTERNAL";
+    struct json_w w;
+    json_w_init(&w, out, JSON_W_HTML);
+    json_w_object(&w);
+    json_w_kv(&w, S("errorCode"), str_c(tag));
+    json_w_kv(&w, S("message"), str_c(err->text));
+    if (err->reason)
+        details(&w, err);
+    json_w_object_end(&w);
+}
+
+CO void reply_error(struct http_exchange *x, const struct error *err)
+{
+    if (x->started) {
+        http_reply_abort(x);
+        return;
+    }
+    AUTO(buf_done) struct buf body;
+    buf_init(&body, KIB(64));
+    error_http_body(err, &body);
+    struct http_headers h;
+    http_headers_init(&h, x->arena);
+    (void)http_headers_add(&h, S("Content-Type"), S("application/json"));
+    (void)http_reply(x, error_http_status(err), &h, buf_str(&body)); /* the caller may have left */
+}

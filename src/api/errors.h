@@ -1,0 +1,16 @@
+/* errors.h — from an error of the house to what the wire shows: HTTP status and body, gRPC status.
+ * The one table of the contract's statuses is here.
+ * Owner:  none.   Thread: any.   Failure: none. */
+#pragma once
+
+#include "base/error.h"
+#include "http/server.h"
+
+/* By err->http, else the tag's row, else the code. */
+int error_http_status(const struct error *err);
+/* The body {"errorCode","message"[,"details"]}. */
+void error_http_body(const struct error *err, struct buf *out);
+CO void reply_error(struct http_exchange *x, const struct error *err);
+/* HTTP status ↔ gRPC code, by the contract's two tables (facts 5.2, surprise 44). */
+int http_of_grpc(enum code code);
+enum code grpc_of_http(int status);

@@ -1,0 +1,95 @@
+#include "api/request.h"
+
+#include "api/routes.h"
+
+enum { GET = 1, POST = 2, PUT = 4, DELETE = 8, ANY = 255 };
+
+/* {} is one segment, * the rest, slashes included. Static segments win by standing first. group and
+ * version are what the API allow and deny lists name. */
+static const struct route table[] = {
+    { GET, "/v1.0/state/{}/{}", state_get_route, "state", "v1", "GetState" },
+    { POST | PUT, "/v1.0/state/{}", state_save_route, "state", "v1", "SaveState" },
+    { POST | PUT, "/v1.0/state/{}/bulk", state_bulk_route, "state", "v1", "GetBulkState" },
+    { POST | PUT, "/v1.0/state/{}/transaction", state_transact_route, "state", "v1",
+      "ExecuteStateTransaction" },
+    { DELETE, "/v1.0/state/{}/{}", state_delete_route, "state", "v1", "DeleteState" },
+    { POST | PUT, "/v1.0-alpha1/state/{}/query", state_query_route, "state", "v1alpha1",
+      "QueryStateAlpha1" },
+    { GET, "/v1.0/secrets/{}/bulk", secret_bulk_route, "secrets", "v1", "GetBulkSecret" },
+    { GET, "/v1.0/secrets/{}/{}", secret_get_route, "secrets", "v1", "GetSecret" },
+    { POST | PUT, "/v1.0/publish/bulk/{}/*", publish_bulk_route, "publish", "v1",
+      "BulkPublishEvent" },
+    { POST | PUT, "/v1.0-alpha1/publish/bulk/{}/*", publish_bulk_route, "publish", "v1alpha1",
+      "BulkPublishEventAlpha1" },
+    { POST | PUT, "/v1.0/publish/{}/*", publish_route, "publish", "v1", "PublishEvent" },
+    { POST | PUT, "/v1.0/publish/{}", publish_route, "publish", "v1", "PublishEvent" },
+    { POST | PUT, "/v1.0/bindings/{}", binding_route, "bindings", "v1", "InvokeBinding" },
+    { ANY, "/v1.0/invoke/*", invoke_route, "invoke", "v1", "InvokeService" },
+    { GET, "/v1.0/metadata", metadata_get_route, "metadata", "v1", "GetMetadata" },
+    { PUT, "/v1.0/metadata/{}", metadata_put_route, "metadata", "v1", "SetMetadata" },
+    { POST, "/v1.0/shutdown", shutdown_route, "shutdown", "v1", "Shutdown" },
+    { GET, "/v1.0/healthz", healthz_route, "healthz", "v1", "Healthz", .open = true },
+    { GET, "/v1.0/healthz/outbound", outbound_route, "healthz", "v1", "HealthzOutbound",
+      .open = true },
+    { GET, "/proa/v1/feed", feed_route, "metadata", "v1", "Feed" },
+};
+
+static unsigned verb_bit(str method)
+{
+    static const struct {
+        str name;
+        unsigned bit;
+    } verb[] = {
+        { S("GET"), GET }, { S("POST"), POST }, { S("PUT"), PUT }, { S("DELETE"), DELETE }
+    };
+    for (size_t i = 0; i < COUNT(verb); i++)
+        if (str_eq(method, verb[i].name))
+            return verb[i].bit;
+    return 128;
+}
+
+/* Cuts "/segment" off the front of both; false when one has no more. */
+static bool match(const char *pattern, str path, str *part)
+{
+    str p = str_c(pattern);
+    size_t n = 0;
+    while (p.n && path.n) {
+        if (p.p[0] == '*') {
+            part[n] = path;
+            return true;
+        }
+        if (p.p[0] == '{') {
+            size_t len = 0;
+            while (len < path.n && path.p[len] != '/')
+                len++;
+            if (!len)
+                return false;
+            part[n++] = str_take(path, len);
+            path = str_skip(path, len);
+            p = str_skip(p, 2);
+            continue;
+        }
+        if (p.p[0] != path.p[0])
+            return false;
+        p = str_skip(p, 1);
+        path = str_skip(path, 1);
+    }
+    /* "/publish/{}/" with nothing behind it is a topic that is empty */
+    if (str_eq(p, S("*")))
+        part[n] = S("");
+    return !path.n && (!p.n || str_eq(p, S("*")));
+}
+
+const struct route *route_find(str method, str path, str ret_part[PATH_PARTS])
+{
+    unsigned bit = verb_bit(method);
+    for (size_t i = 0; i < COUNT(table); i++)
+        if (table[i].verbs & bit && match(table[i].pattern, path, ret_part))
+            return &table[i];
+    return NULL;
+}
+
+const struct route *route_at(size_t i)
+{
+    return i < COUNT(table) ? &table[i] : NULL;
+}
