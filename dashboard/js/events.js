@@ -16,6 +16,7 @@ export function createEvents(section) {
   const known = new Map();
   let apps = [];
   let newest = -Infinity;
+  let uptime = 0;
 
   section.querySelector("#filters").addEventListener("submit", (e) => e.preventDefault());
   app.addEventListener("change", () => go({ app: app.value }));
@@ -50,8 +51,9 @@ export function createEvents(section) {
   return {
     update(model) {
       const highest = model.events.reduce((m, e) => Math.max(m, e.id), -Infinity);
-      if (highest < newest) known.clear(); // a new run counts from the start
+      if (highest < newest || model.uptime < uptime) known.clear(); // a new run counts from the start
       newest = highest;
+      uptime = model.uptime;
       for (const e of model.events) known.set(e.id, e);
       while (known.size > KEEP) known.delete(known.keys().next().value);
       apps = [...new Set([...model.services.map((s) => s.id), ...[...known.values()].map((e) => e.app)])].filter(Boolean).sort();

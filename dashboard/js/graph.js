@@ -180,7 +180,7 @@ function relayout(g, jump) {
   g.compact = nodes.length >= COMPACT_FROM;
   const sized = nodes.map((n) => ({ id: n.id, ...sizeOf(n, g.compact) }));
   const attempt = (vertical) => {
-    const before = g.goal && g.vertical === vertical ? g.goal.nodes : new Map();
+    const before = g.goal && g.vertical === vertical ? g.goal : null;
     const found = layout(sized, edges, roomFor(g.compact, vertical, wide, tall, nodes.length, taken > 0), before);
     return { found, vertical, fit: wide / Math.max(1, found.width) };
   };
@@ -221,7 +221,7 @@ function aimView(g, found, room) {
   const k = fit * room.unit;
   const w = g.card.clientWidth;
   const h = Math.round((tall + 2 * PAD + 16) * room.unit);
-  style(g.card, "height", h + "px");
+  style(g.card, "height", h + g.card.offsetHeight - g.card.clientHeight + "px"); // and its border
   const dx = (w - room.taken - found.width * k) / 2;
   const dy = (h - (12 + found.height) * k) / 2;
   attr(g.scene, "width", w);

@@ -2,7 +2,7 @@
 // so a skewed clock on the other side can't bend the axis.
 
 export const SPAN_MS = 120000;
-const MAX_SERIES = 1000;
+const MAX_SERIES = 2000;
 const series = new Map();
 
 /** Adds one reading; null leaves a gap in the line. */

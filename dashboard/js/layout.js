@@ -6,20 +6,21 @@
 // cross few edges, then pull each node towards its neighbours. "Along" is the direction of calls
 // (left to right; top to bottom on a narrow screen), "across" is the other one.
 
-const SWEEPS = 10;
+const SWEEPS = 16;
+const MANY_CELLS = 500; // past this the order is searched for less long
 const RELAX = 24;
 
 /**
  * nodes: [{id, w, h}], edges: [{id, from, to}].
  * room: {along, across, minGap, maxGap, gapAcross, maxPerLayer, vertical}.
- * before: Map id → {x, y} of the last layout, to keep the order readers know; may be empty.
+ * before: what layout() returned last, to keep the order readers know; or null.
  * Returns {nodes: Map id → {x, y, layer}, edges: Map id → points, width, height}; x and y are centres,
  * points is [[x, y], …] in the direction of the edge, two per layer that it passes.
  */
 export function layout(nodes, edges, room, before) {
   const g = build(nodes, edges, room, before);
   assignLayers(g, room.maxPerLayer);
-  addPlaceholders(g);
+  addPlaceholders(g, room, before);
   orderLayers(g);
   placeAcross(g, room);
   placeAlong(g, room);
@@ -30,7 +31,7 @@ function build(nodes, edges, room, before) {
   const sorted = [...nodes].sort((a, b) => rank(a) - rank(b) || (a.id < b.id ? -1 : 1));
   const cells = new Map();
   for (const n of sorted) {
-    const old = before.get(n.id);
+    const old = before?.nodes.get(n.id);
     cells.set(n.id, {
       id: n.id, real: true, along: room.vertical ? n.h : n.w, across: room.vertical ? n.w : n.h,
       layer: 0, pos: 0, at: 0, hint: old ? (room.vertical ? old.x : old.y) : null, next: [], prev: [],
@@ -130,14 +131,16 @@ function putLonely(c, filled, maxPerLayer) {
   filled[best] = (filled[best] || 0) + 1;
 }
 
-function addPlaceholders(g) {
+function addPlaceholders(g, room, before) {
   for (const c of g.cells.values()) (g.layers[c.layer] ||= []).push(c);
   g.layers = Array.from(g.layers, (l) => l || []).filter((l) => l.length);
   g.layers.forEach((l, i) => l.forEach((c) => (c.layer = i)));
   for (const l of g.links) {
     const route = [l.a];
+    const old = oldTrack(l, room, before);
     for (let i = l.a.layer + 1; i < l.b.layer; i++) {
-      const p = { real: false, along: 0, across: 6, layer: i, pos: 0, at: 0, hint: null, next: [], prev: [] };
+      const hint = old.length === 2 * (l.b.layer - l.a.layer) ? old[2 * (i - l.a.layer)] : midway(l, i);
+      const p = { real: false, along: 0, across: 6, layer: i, pos: 0, at: 0, hint, next: [], prev: [] };
       g.layers[i].push(p);
       route.push(p);
     }
@@ -147,23 +150,46 @@ function addPlaceholders(g) {
   }
 }
 
+/** Where the edge ran in the last layout, across the layers. */
+function oldTrack(l, room, before) {
+  const points = before?.edges.get(l.id) || [];
+  const across = points.map((p) => (room.vertical ? p[0] : p[1]));
+  return l.turned ? across.reverse() : across;
+}
+
+function midway(l, layer) {
+  if (l.a.hint === null || l.b.hint === null) return null;
+  return l.a.hint + ((l.b.hint - l.a.hint) * (layer - l.a.layer)) / (l.b.layer - l.a.layer);
+}
+
 /* ---- order within the layers ---- */
 
+/** Keeps the order that readers know unless another one saves crossings; a tie changes nothing. */
 function orderLayers(g) {
   for (const layer of g.layers) {
     if (layer.some((c) => c.hint !== null)) seedFromHints(layer);
     number(layer);
   }
-  let best = snapshot(g);
-  let bestCost = crossings(g);
-  for (let s = 0; s < SWEEPS && bestCost > 0; s++) {
-    sweep(g, s % 2 === 0);
+  const start = snapshot(g);
+  const best = { layers: start, cost: crossings(g) };
+  const large = g.layers.reduce((n, l) => n + l.length, 0) > MANY_CELLS;
+  for (const forward of large ? [true] : [true, false])
+    for (const turned of large ? [false] : [false, true]) {
+      g.layers = start.map((l) => (turned ? [...l].reverse() : [...l]));
+      g.layers.forEach(number);
+      search(g, best, forward, large ? 3 : SWEEPS);
+    }
+  g.layers = best.layers;
+  g.layers.forEach(number);
+}
+
+function search(g, best, forward, sweeps) {
+  for (let s = 0; s < sweeps && best.cost > 0; s++) {
+    sweep(g, (s % 2 === 0) === forward);
     exchange(g);
     const cost = crossings(g);
-    if (cost < bestCost) (bestCost = cost), (best = snapshot(g));
+    if (cost < best.cost) Object.assign(best, { cost, layers: snapshot(g) });
   }
-  g.layers = best.map((l) => [...l]);
-  g.layers.forEach(number);
 }
 
 const number = (layer) => layer.forEach((c, i) => (c.pos = i));

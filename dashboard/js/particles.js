@@ -3,6 +3,7 @@
 
 const MAX_COMETS = 500;
 const TAIL = 15;
+const FRAME_MS = 30; // smooth at their pace, at half the cost
 
 export function createParticles(canvas) {
   const pen = canvas.getContext("2d");
@@ -26,6 +27,7 @@ export function createParticles(canvas) {
     running = wanted && visible && !document.hidden && !still.matches;
     if (!running) return clear();
     requestAnimationFrame(frame);
+    if (now - last < FRAME_MS) return;
     const dt = Math.min(0.1, (now - last) / 1000);
     last = now;
     emit(dt);
