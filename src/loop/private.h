@@ -26,6 +26,7 @@ struct worker {
     pthread_t thread;
     struct list waiting; /* spawns that found no room */
     bool stopping, counted_idle;
+    struct worker *next_abandoned;
 
     _Atomic(struct mail *) inbox; /* newest first */
     atomic_bool asleep;           /* in poll, or about to be: whoever posts must signal */

@@ -18,8 +18,7 @@ enum { ADDRESS_MAX = 128 };
 /* host:port, [v6]:port or unix:/path. Names are resolved on the pool. TCP_NODELAY is set. Gives up
  * at the fiber's deadline, after 10 s at the latest. -UNAVAILABLE with address and cause, -TIMEOUT,
  * -CANCELLED, -INVALID (address), -EXHAUSTED (descriptors, memory). */
-CO
-int stream_dial(const char *address, struct stream **ret, struct error *err) WUR;
+CO int stream_dial(const char *address, struct stream **ret, struct error *err) WUR;
 /* Closes and frees; the peer sees FIN. reset = RST at once (after a protocol error, without
  * TIME_WAIT). */
 void stream_close(struct stream *s);
@@ -28,15 +27,12 @@ void stream_closep(struct stream **s); /* for AUTO() */
 
 /* 1 … n bytes, 0 at the end of the stream, or -CANCELLED, -TIMEOUT, -UNAVAILABLE (connection lost).
  */
-CO
-ssize_t stream_read(struct stream *s, void *p, size_t n) WUR;
+CO ssize_t stream_read(struct stream *s, void *p, size_t n) WUR;
 /* The same without waiting: -ABORTED when nothing is there yet. Outside of fibers too. */
 ssize_t stream_try_read(struct stream *s, void *p, size_t n) WUR;
 /* Writes it all or fails; the vector is changed on the way. */
-CO
-int stream_writev(struct stream *s, struct iovec *iov, size_t n_iov) WUR;
-CO
-int stream_write(struct stream *s, str data) WUR;
+CO int stream_writev(struct stream *s, struct iovec *iov, size_t n_iov) WUR;
+CO int stream_write(struct stream *s, str data) WUR;
 /* What the socket takes at once: 0 … n bytes written, never waits. Outside of fibers too. */
 ssize_t stream_try_writev(struct stream *s, const struct iovec *iov, size_t n_iov) WUR;
 int stream_shutdown(struct stream *s); /* no more writes from us */
@@ -70,7 +66,8 @@ typedef void accept_fn(void *arg,
 /* Listens on every worker (SO_REUSEPORT; a unix socket on the first, which hands streams round) and
  * returns the real address, so that port 0 is good for tests. "host:port", "[v6]:port",
  * ":port" (all interfaces) or "unix:/path" (a stale file is replaced). At start-up: it blocks to
- * resolve a name. Backlog 1024. -EXISTS when the address is in use, -DENIED without the right to it. */
+ * resolve a name. Backlog 1024. -EXISTS when the address is in use, -DENIED without the right to
+ * it. */
 int listener_open(const char *address, accept_fn *on_accept, void *arg, struct listener **ret,
                   struct error *err) WUR;
 const char *listener_address(const struct listener *l); /* "127.0.0.1:40123" */
@@ -82,9 +79,8 @@ void listener_close(struct listener *l);
 /* ---- datagrams (mDNS) ---- */
 
 struct udp;
-int udp_open_multicast(const char *group, uint16_t port, struct udp **ret,
-                       struct error *err) WUR; /* on a worker */
-CO
-ssize_t udp_recv(struct udp *u, void *p, size_t n, char ret_from[ADDRESS_MAX]) WUR;
+int udp_open_multicast(const char *group, uint16_t port, struct udp **ret, struct error *err)
+    WUR; /* on a worker */
+CO ssize_t udp_recv(struct udp *u, void *p, size_t n, char ret_from[ADDRESS_MAX]) WUR;
 int udp_send(struct udp *u, str data, const char *to) WUR; /* NULL = the group */
 void udp_close(struct udp *u);

@@ -31,7 +31,5 @@ struct stream {
 /* Wraps a non-blocking socket, on its worker. NULL out of memory; then fd is still the caller's. */
 struct stream *stream_wrap(int fd, const char *peer) WUR;
 /* Waits for the next event; the caller then tries again. */
-CO
-int stream_wait_readable(struct stream *s) WUR;
-CO
-int stream_wait_writable(struct stream *s) WUR;
+CO int stream_wait_readable(struct stream *s) WUR;
+CO int stream_wait_writable(struct stream *s) WUR;

@@ -16,6 +16,7 @@ static struct {
     pthread_mutex_t lock; /* for busy */
     pthread_cond_t changed;
     size_t busy; /* while stopping: workers that still have fibers */
+    struct worker *abandoned;
 } all = { .lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER };
 
 static _Thread_local struct worker *self;
@@ -288,8 +289,11 @@ static void *worker_main(void *arg)
 static size_t free_worker(struct worker *w)
 {
     size_t left = sched_count(w->sched);
-    if (left || uv_loop_close(&w->uv) < 0)
+    if (left || uv_loop_close(&w->uv) < 0) {
+        w->next_abandoned = all.abandoned;
+        all.abandoned = w;
         return left;
+    }
     sched_free(w->sched);
     heap_done(&w->timers);
     mem_free(w);

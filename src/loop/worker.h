@@ -38,8 +38,7 @@ int worker_run(struct worker *w, const char *name, fiber_fn *fn, void *arg) WUR;
 
 /* Runs fn(arg) on a pool thread while the calling fiber is suspended, shielded: fn always ends
  * first. For libraries that block. The pool has UV_THREADPOOL_SIZE (4) threads. */
-CO
-int blocking(void (*fn)(void *arg), void *arg) WUR; /* 0 or -EXHAUSTED */
+CO int blocking(void (*fn)(void *arg), void *arg) WUR; /* 0 or -EXHAUSTED */
 
 /* One answer from another thread to one waiting fiber. */
 struct ticket {
@@ -51,8 +50,7 @@ struct ticket {
 };
 void ticket_init(struct ticket *t);
 void ticket_done(struct ticket *t, int result); /* any thread, exactly once */
-CO
-int ticket_wait(struct ticket *t) WUR; /* shielded: the answer always comes; returns result */
+CO int ticket_wait(struct ticket *t) WUR; /* shielded: the answer always comes; returns result */
 
 /* A timer that calls back on its worker, outside a fiber. */
 struct loop_timer;
