@@ -32,8 +32,11 @@ struct http_response {
 
 /* Takes a connection (dialling when needed) and sends the head with the first piece of the body, in
  * one write when they fit; end = that is all of it. req->content_length -1 and !end: chunked. Host
- * is added from req->authority, or the address. A kept connection that turns out dead before a byte
- * of the answer came is replaced once when end is set. address: "host:port" or "unix:/path". */
+ * is added from req->authority, or the address. A kept connection that turns out dead is
+ * replaced: when it took nothing of the request, and once more before a byte of the answer came if
+ * end is set, the body is at most 64 KiB and the method idempotent (RFC 9110 section 9.2.2, or an
+ * Idempotency-Key): anything else might happen twice. address: "host:port" or "unix:/path". Waits
+ * end at the fiber's deadline. */
 CO int http_call_start(struct http_client *c, const char *address, const struct http_request *req,
                        str body, bool end, struct http_call **ret, struct error *err) WUR;
 CO int http_call_write(struct http_call *call, str data) WUR;

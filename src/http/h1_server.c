@@ -24,7 +24,9 @@ struct h1_exchange {
     struct flush flush;      /* sends it if there's none in this round */
     bool head_only;          /* HEAD: the reply has no body whatever its fields say */
     bool expect;             /* 100 Continue is owed */
-    bool close, broken;
+    bool close;
+    bool unreadable; /* the body's framing or stream failed; a reply may still get through */
+    bool broken;     /* nothing more can be written */
 };
 
 /* What a connection needs only while it works on requests; the worker keeps spare ones. */
@@ -111,18 +113,16 @@ static int x_read(struct http_exchange *base, str *ret)
     uint64_t max = config_of(x)->max_body_bytes;
     if (max && base->req.content_length > 0 && (uint64_t)base->req.content_length > max)
         return -RANGE;
-    if (x->broken)
+    if (x->unreadable)
         return -UNAVAILABLE;
     DEADLINE(config_of(x)->body_timeout_ns);
     int r = x->expect ? send_continue(x) : 0;
     if (r == 0)
         r = h1_body_read(&x->body, &x->in, ret);
+    if (r == 1 && max && base->bytes_in + ret->n > max)
+        r = -RANGE;
     if (r < 0)
-        x->close = x->broken = true;
-    if (r == 1 && max && base->bytes_in + ret->n > max) {
-        x->close = x->broken = true;
-        return -RANGE;
-    }
+        x->close = x->unreadable = true;
     return r;
 }
 

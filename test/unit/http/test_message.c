@@ -21,7 +21,7 @@ static int teardown(void **state)
     return 0;
 }
 
-static struct http_headers headers_of(struct arena *a, size_t n, const str pair[n][2])
+static struct http_headers headers_of(struct arena *a, size_t n, const str (*pair)[2])
 {
     struct http_headers h;
     http_headers_init(&h, a);
