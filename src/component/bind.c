@@ -24,6 +24,12 @@ void bind_fail(struct bind *b, const struct yaml_node *n, const char *fmt, ...)
     b->failed = true;
 }
 
+void bind_no_memory(struct bind *b, const struct yaml_node *n)
+{
+    bind_fail(b, n, "out of memory: the resources are too large");
+    b->diags->no_memory = true;
+}
+
 void bind_warn(struct bind *b, const struct yaml_node *n, const char *fmt, ...)
 {
     va_list args;
@@ -49,7 +55,7 @@ static void *room(struct bind *b, const struct yaml_node *n, size_t size, size_t
     if (!__builtin_mul_overflow(size, count, &total))
         p = arena_zalloc(b->arena, total ? total : 1);
     if (!p)
-        bind_fail(b, n, "out of memory: the resources are too large");
+        bind_no_memory(b, n);
     return p;
 }
 
@@ -193,6 +199,14 @@ static void bind_row(struct bind *b, const struct bind_row *row, const struct ya
     default:
         bind_scalar(b, row, n, at);
     }
+}
+
+const struct yaml_node *bind_get(const struct yaml_node *map, str name)
+{
+    for (size_t i = 0; map && map->type == YAML_MAP && i < map->n; i++)
+        if (str_ieq(map->pair[i].key->text, name))
+            return map->pair[i].value;
+    return NULL;
 }
 
 static const struct bind_row *find_row(const struct bind_table *t, str name)

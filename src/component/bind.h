@@ -64,7 +64,12 @@ struct bind {
 void bind_map(struct bind *b, const struct bind_table *t, const struct yaml_node *n, void *into);
 /* Adds a fault at n. */
 void bind_fail(struct bind *b, const struct yaml_node *n, const char *fmt, ...) PRINTF(3, 4);
+/* The same for want of memory: the whole load fails then. */
+void bind_no_memory(struct bind *b, const struct yaml_node *n);
 void bind_warn(struct bind *b, const struct yaml_node *n, const char *fmt, ...) PRINTF(3, 4);
+
+/* yaml_get() that compares names as bind_map() does. */
+const struct yaml_node *bind_get(const struct yaml_node *map, str name);
 
 static inline bool tri_or(enum tri t, bool def)
 {

@@ -206,7 +206,7 @@ static str no_env(void *arg, str name)
 
 static bool is_configuration(const struct yaml_node *n)
 {
-    str kind = yaml_text(yaml_get(n, S("kind")), S("Configuration"));
+    str kind = yaml_text(bind_get(n, S("kind")), S("Configuration"));
     return n && n->type == YAML_MAP && str_eq(kind, S("Configuration"));
 }
 
@@ -230,8 +230,8 @@ static void load_config_document(struct loader *l, const struct yaml_source *src
     }
     l->raw->file = src->file;
     l->raw->c.loaded = true;
-    l->raw->c.name = yaml_text(yaml_get(yaml_get(n, S("metadata")), S("name")), S(""));
-    bind_map(&b, &spec_table, yaml_get(n, S("spec")), l->raw);
+    l->raw->c.name = yaml_text(bind_get(bind_get(n, S("metadata")), S("name")), S(""));
+    bind_map(&b, &spec_table, bind_get(n, S("spec")), l->raw);
     if (b.failed)
         loader_fatal(l, src->file, n, "error loading configuration: %s is faulty: see the errors",
                      src->file);
@@ -306,13 +306,13 @@ static void finish_tracing(struct bind *b, struct config_raw *raw)
     t->otel_secure = tri_or(raw->otel_secure, true);
     t->rate = 0.0001;
     if (t->rate_text.n && !parse_rate(t->rate_text, &t->rate))
-        bind_warn(b, yaml_get(raw->tracing, S("samplingRate")),
+        bind_warn(b, bind_get(raw->tracing, S("samplingRate")),
                   "samplingRate \"%.*s\" is not a number in 0 … 1: 0.0001 is used",
                   (int)min_size(t->rate_text.n, 40), t->rate_text.p);
     if (!t->otel_protocol.n)
         t->otel_protocol = S("grpc");
     if (!str_eq(t->otel_protocol, S("http")) && !str_eq(t->otel_protocol, S("grpc")))
-        bind_fail(b, yaml_get(raw->tracing, S("otel")),
+        bind_fail(b, bind_get(raw->tracing, S("otel")),
                   "otel.protocol \"%.*s\" is neither http nor grpc",
                   (int)min_size(t->otel_protocol.n, 40), t->otel_protocol.p);
 }

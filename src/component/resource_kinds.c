@@ -44,7 +44,7 @@ static str value_text(struct bind *b, const struct yaml_node *n)
     str text = buf_ok(&out) ? arena_dup(b->arena, buf_str(&out)) : (str){ 0 };
     buf_done(&out);
     if (!text.p)
-        bind_fail(b, n, "out of memory: the value is too large");
+        bind_no_memory(b, n);
     return text;
 }
 
@@ -201,7 +201,7 @@ static void check_subscription(struct document *d, struct subscription_spec *spe
         bind_fail(b, at, "spec.topic is missing");
     if (spec->s.bulk_max < 0 || spec->s.bulk_await_ms < 0)
         bind_fail(b, at, "bulkSubscribe: its numbers can't be negative");
-    const struct yaml_node *misplaced = yaml_get(d->spec, v1 ? S("routes") : S("route"));
+    const struct yaml_node *misplaced = bind_get(d->spec, v1 ? S("routes") : S("route"));
     if (misplaced)
         bind_fail(b, misplaced,
                   v1 ? "routes is of dapr.io/v2alpha1: set apiVersion to that, or "
@@ -211,25 +211,32 @@ static void check_subscription(struct document *d, struct subscription_spec *spe
         spec->s.default_path = spec->route;
 }
 
-/* The conditions of the routes, compiled; one that can't be stops the start if it concerns us. */
+/* A condition that doesn't parse stops the start if it concerns us. */
+static void refuse_rule(struct loader *l, struct document *d, size_t i, const char *why)
+{
+    const struct yaml_node *rules = bind_get(bind_get(d->spec, S("routes")), S("rules"));
+    const struct yaml_node *at = rules && i < rules->n ? rules->item[i] : NULL;
+    at = bind_get(at, S("match"));
+    if (resource_in_scope(&d->head, l->opt->app_id))
+        loader_fatal(l, d->head.file, at, "Subscription %.*s: match %s", (int)d->head.name.n,
+                     d->head.name.p, why);
+    else
+        bind_warn(&d->bind, at, "match %s", why);
+}
+
 static void compile_rules(struct loader *l, struct document *d, struct subscription_resource *s)
 {
-    const struct yaml_node *rules = yaml_get(yaml_get(d->spec, S("routes")), S("rules"));
     for (size_t i = 0; i < s->n_rules; i++) {
         struct error err = { 0 };
         struct cel_program *program = NULL;
-        if (!s->rule[i].match.n ||
-            cel_compile(&l->r->arena, s->rule[i].match, &program, &err) == 0) {
-            s->rule[i].program = program;
-            continue;
-        }
-        const struct yaml_node *at =
-            rules && i < rules->n ? yaml_get(rules->item[i], S("match")) : NULL;
-        if (resource_in_scope(&d->head, l->opt->app_id))
-            loader_fatal(l, d->head.file, at ? at : d->node, "Subscription %.*s: match %s",
-                         (int)d->head.name.n, d->head.name.p, err.text);
-        else
-            bind_warn(&d->bind, at, "match %s", err.text);
+        int r = 0;
+        if (s->rule[i].match.n)
+            r = cel_compile(&l->r->arena, s->rule[i].match, &program, &err);
+        if (r == -EXHAUSTED)
+            bind_no_memory(&d->bind, d->node);
+        else if (r < 0)
+            refuse_rule(l, d, i, err.text);
+        s->rule[i].program = program;
     }
 }
 

@@ -58,7 +58,7 @@ static void warn_unknown_kind(struct document *d)
             wants = kinds[i].api_version;
     }
     if (wants)
-        bind_warn(&d->bind, yaml_get(d->node, S("apiVersion")),
+        bind_warn(&d->bind, bind_get(d->node, S("apiVersion")),
                   "apiVersion \"%.*s\" isn't one of kind %.*s: it must be %s; the document is "
                   "ignored",
                   (int)min_size(d->api_version.n, 60), d->api_version.p, (int)d->kind.n, d->kind.p,
@@ -66,7 +66,7 @@ static void warn_unknown_kind(struct document *d)
     else if (!d->kind.n)
         bind_warn(&d->bind, d->node, "the document has no kind: it is ignored");
     else if (ours)
-        bind_warn(&d->bind, yaml_get(d->node, S("kind")),
+        bind_warn(&d->bind, bind_get(d->node, S("kind")),
                   "kind \"%.*s\" isn't one that is known here%s: the document is ignored",
                   (int)min_size(d->kind.n, 60), d->kind.p, suggest_text(&near, hint));
 }
@@ -107,8 +107,8 @@ static const struct bind_table document_table = { "the document", 0, document_ro
 static bool check_name(struct document *d)
 {
     str name = d->head.name;
-    const struct yaml_node *meta = yaml_get(d->node, S("metadata"));
-    const struct yaml_node *at = yaml_get(meta, S("name"));
+    const struct yaml_node *meta = bind_get(d->node, S("metadata"));
+    const struct yaml_node *at = bind_get(meta, S("name"));
     if (!name.n)
         bind_fail(&d->bind, meta ? meta : d->node, "metadata.name is missing");
     else if (str_eq(name, S(".")) || str_eq(name, S("..")) || str_find_c(name, '/') >= 0 ||
@@ -135,8 +135,8 @@ static void load_document(struct loader *l, const struct yaml_source *src)
     if (!d.node)
         return;
     d.head = (struct resource_head){ .file = src->file, .line = d.node->line };
-    d.api_version = yaml_text(yaml_get(d.node, S("apiVersion")), S(""));
-    d.kind = yaml_text(yaml_get(d.node, S("kind")), S(""));
+    d.api_version = yaml_text(bind_get(d.node, S("apiVersion")), S(""));
+    d.kind = yaml_text(bind_get(d.node, S("kind")), S(""));
     const struct kind *kind = find_kind(d.api_version, d.kind);
     if (!kind)
         warn_unknown_kind(&d);

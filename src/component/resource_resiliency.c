@@ -120,7 +120,7 @@ static void *array(struct bind *b, size_t n, size_t size)
 {
     void *p = arena_zalloc(b->arena, (n + 1) * size);
     if (!p)
-        bind_fail(b, NULL, "out of memory");
+        bind_no_memory(b, NULL);
     return p;
 }
 
@@ -146,14 +146,17 @@ static struct retry_policy to_retry(struct bind *b, const struct retry_spec *s)
         bind_fail(b, s->at, "retry \"%.*s\": policy \"%.*s\" is neither constant nor exponential",
                   name, s->name.p, (int)min_size(s->policy.n, 40), s->policy.p);
     p.exponential = str_ieq(s->policy, S("exponential"));
-    if (!yaml_is_null(yaml_get(s->at, S("duration"))))
+    if (!yaml_is_null(bind_get(s->at, S("duration"))))
         p.interval_ns = s->interval_ns;
-    if (!yaml_is_null(yaml_get(s->at, S("maxInterval"))))
+    if (!yaml_is_null(bind_get(s->at, S("maxInterval"))))
         p.max_interval_ns = s->max_interval_ns;
-    if (!yaml_is_null(yaml_get(s->at, S("maxRetries"))))
+    if (!yaml_is_null(bind_get(s->at, S("maxRetries"))))
         p.max_retries = s->max_retries;
-    if (retry_match_parse(b->arena, s->http, s->grpc, &p.match, &err) < 0) {
-        const struct yaml_node *at = yaml_get(s->at, S("matching"));
+    int r = retry_match_parse(b->arena, s->http, s->grpc, &p.match, &err);
+    if (r == -EXHAUSTED)
+        bind_no_memory(b, s->at);
+    else if (r < 0) {
+        const struct yaml_node *at = bind_get(s->at, S("matching"));
         bind_fail(b, at ? at : s->at, "retry \"%.*s\": matching: %s", name, s->name.p, err.text);
     }
     guard_builtin(b, s, &p);
@@ -170,8 +173,11 @@ static struct breaker_config to_breaker(struct bind *b, const struct breaker_spe
         bind_fail(b, s->at, "circuit breaker \"%.*s\": maxRequests must be 0 … 4294967295", name,
                   s->name.p);
     c.max_requests = (uint32_t)s->max_requests;
-    if (s->trip.n && cel_compile(b->arena, s->trip, &trip, &err) < 0) {
-        const struct yaml_node *at = yaml_get(s->at, S("trip"));
+    int r = s->trip.n ? cel_compile(b->arena, s->trip, &trip, &err) : 0;
+    if (r == -EXHAUSTED)
+        bind_no_memory(b, s->at);
+    else if (r < 0) {
+        const struct yaml_node *at = bind_get(s->at, S("trip"));
         bind_fail(b, at ? at : s->at, "circuit breaker \"%.*s\": trip %s", name, s->name.p,
                   err.text);
     }

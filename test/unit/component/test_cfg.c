@@ -3,10 +3,7 @@
 
 #include "base/mem.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-
-#include <cmocka.h>
+#include "test/testing.h"
 
 struct thing {
     const char *host, *password;
@@ -60,38 +57,38 @@ static int decode(struct fixture *f, const struct component_type *t, const struc
         decode(f, &type, kv_, COUNT(kv_));                                                         \
     })
 
-static void absent_fields_take_their_defaults(void **state)
+TEST(absent_fields_take_their_defaults)
 {
     struct fixture f;
-    assert_int_equal(DECODE(&f, { S("host"), S("here:1") }), 0);
-    assert_string_equal(f.thing.host, "here:1");
-    assert_string_equal(f.thing.password, "");
-    assert_true(f.thing.tls);
-    assert_int_equal(f.thing.port, 0);
-    assert_int_equal(f.thing.wait_ns, SEC(3));
-    assert_int_equal(f.thing.lease_ns, SEC(5));
-    assert_int_equal(f.thing.room, MIB(4));
-    assert_string_equal(f.warned, "");
+    CHECK_EQ(DECODE(&f, { S("host"), S("here:1") }), 0);
+    CHECK_TEXT(f.thing.host, "here:1");
+    CHECK_TEXT(f.thing.password, "");
+    CHECK(f.thing.tls);
+    CHECK_EQ(f.thing.port, 0);
+    CHECK_EQ(f.thing.wait_ns, SEC(3));
+    CHECK_EQ(f.thing.lease_ns, SEC(5));
+    CHECK_EQ(f.thing.room, MIB(4));
+    CHECK_TEXT(f.warned, "");
     arena_done(&f.arena);
 }
 
-static void names_are_compared_without_case_and_aliases_count(void **state)
+TEST(names_are_compared_without_case_and_aliases_count)
 {
     struct fixture f;
-    assert_int_equal(DECODE(&f, { S("REDISHOST"), S("h") }, { S("EnableTls"), S("off") },
-                            { S("READTIMEOUT"), S("250") }, { S("lease"), S("2") },
-                            { S("room"), S("10k") }, { S("Port"), S("-7") }),
-                     0);
-    assert_string_equal(f.thing.host, "h");
-    assert_false(f.thing.tls);
-    assert_int_equal(f.thing.wait_ns, MS(250));
-    assert_int_equal(f.thing.lease_ns, SEC(2));
-    assert_int_equal(f.thing.room, 10000);
-    assert_int_equal(f.thing.port, -7);
+    CHECK_EQ(DECODE(&f, { S("REDISHOST"), S("h") }, { S("EnableTls"), S("off") },
+                    { S("READTIMEOUT"), S("250") }, { S("lease"), S("2") }, { S("room"), S("10k") },
+                    { S("Port"), S("-7") }),
+             0);
+    CHECK_TEXT(f.thing.host, "h");
+    CHECK(!f.thing.tls);
+    CHECK_EQ(f.thing.wait_ns, MS(250));
+    CHECK_EQ(f.thing.lease_ns, SEC(2));
+    CHECK_EQ(f.thing.room, 10000);
+    CHECK_EQ(f.thing.port, -7);
     arena_done(&f.arena);
 }
 
-static void bad_values_are_named_but_never_secret_ones(void **state)
+TEST(bad_values_are_named_but_never_secret_ones)
 {
     static const struct {
         const char *name;
@@ -122,63 +119,63 @@ static void bad_values_are_named_but_never_secret_ones(void **state)
         struct fixture f;
         struct kv kv[] = { { S("host"), S("h") }, row[i].kv };
         if (decode(&f, &type, kv, COUNT(kv)) != -INVALID || strcmp(f.err.text, row[i].want) != 0)
-            fail_msg("%s: %s", row[i].name, f.err.text);
+            CHECK(false, "%s: %s", row[i].name, f.err.text);
         arena_done(&f.arena);
     }
 }
 
-static void required_field_that_is_absent_is_an_error(void **state)
+TEST(required_field_that_is_absent_is_an_error)
 {
     struct fixture f;
-    assert_int_equal(DECODE(&f, { S("port"), S("1") }), -INVALID);
-    assert_string_equal(f.err.text, "metadata field \"host\" is required: host:port of the server");
+    CHECK_EQ(DECODE(&f, { S("port"), S("1") }), -INVALID);
+    CHECK_TEXT(f.err.text, "metadata field \"host\" is required: host:port of the server");
     arena_done(&f.arena);
 }
 
-static void unknown_key_is_warned_of_with_the_nearest_name(void **state)
+TEST(unknown_key_is_warned_of_with_the_nearest_name)
 {
     struct fixture f;
-    assert_int_equal(DECODE(&f, { S("host"), S("h") }, { S("readTimout"), S("1s") }), 0);
-    assert_string_equal(f.warned, "state.thing has no metadata field \"readTimout\" (did you mean "
-                                  "\"readTimeout\"?): it is ignored");
+    CHECK_EQ(DECODE(&f, { S("host"), S("h") }, { S("readTimout"), S("1s") }), 0);
+    CHECK_TEXT(f.warned, "state.thing has no metadata field \"readTimout\" (did you mean "
+                         "\"readTimeout\"?): it is ignored");
     arena_done(&f.arena);
-    assert_int_equal(DECODE(&f, { S("host"), S("h") }, { S("zebra"), S("1s") }), 0);
-    assert_string_equal(f.warned, "state.thing has no metadata field \"zebra\": it is ignored");
+    CHECK_EQ(DECODE(&f, { S("host"), S("h") }, { S("zebra"), S("1s") }), 0);
+    CHECK_TEXT(f.warned, "state.thing has no metadata field \"zebra\": it is ignored");
     arena_done(&f.arena);
 }
 
-static void keys_of_the_kind_and_free_forms_are_not_warned_of(void **state)
+TEST(keys_of_the_kind_and_free_forms_are_not_warned_of)
 {
     struct fixture f;
-    assert_int_equal(DECODE(&f, { S("host"), S("h") }, { S("keyPrefix"), S("none") }), 0);
-    assert_string_equal(f.warned, "");
+    CHECK_EQ(DECODE(&f, { S("host"), S("h") }, { S("keyPrefix"), S("none") }), 0);
+    CHECK_TEXT(f.warned, "");
     arena_done(&f.arena);
     struct component_type loose = type;
     loose.free_form = true;
     struct kv kv[] = { { S("host"), S("h") }, { S("/a/{b}"), S("/c") } };
-    assert_int_equal(decode(&f, &loose, kv, COUNT(kv)), 0);
-    assert_string_equal(f.warned, "");
+    CHECK_EQ(decode(&f, &loose, kv, COUNT(kv)), 0);
+    CHECK_TEXT(f.warned, "");
     arena_done(&f.arena);
 }
 
-static void last_of_equal_keys_counts(void **state)
+TEST(last_of_equal_keys_counts)
 {
     const struct kv kv[] = { { S("a"), S("1") }, { S("A"), S("2") } };
-    assert_true(str_eq(kvs_get((struct kvs){ kv, 2 }, S("a")), S("2")));
-    assert_null(kvs_get((struct kvs){ kv, 2 }, S("b")).p);
-    assert_null(kvs_get((struct kvs){ 0 }, S("b")).p);
+    CHECK(str_eq(kvs_get((struct kvs){ kv, 2 }, S("a")), S("2")));
+    CHECK(!kvs_get((struct kvs){ kv, 2 }, S("b")).p);
+    CHECK(!kvs_get((struct kvs){ 0 }, S("b")).p);
 }
 
-static void out_of_memory_is_exhausted_not_a_crash(void **state)
+TEST(out_of_memory_is_exhausted_not_a_crash)
 {
     struct fixture f = { 0 };
     arena_init(&f.arena, 0);
     struct kv kv[] = { { S("host"), S("h") } };
     int r = cfg_decode(&type, (struct kvs){ kv, 1 }, &f.arena, &f.thing, NULL, NULL, &f.err);
-    assert_int_equal(r, -EXHAUSTED);
+    CHECK_EQ(r, -EXHAUSTED);
 }
 
-static void ttl_is_seconds_never_or_an_error(void **state)
+TEST(ttl_is_seconds_never_or_an_error)
 {
     static const struct {
         str text;
@@ -194,27 +191,11 @@ static void ttl_is_seconds_never_or_an_error(void **state)
         struct kv kv = { S("TTLINSECONDS"), row[i].text };
         int64_t seconds = 77;
         struct error err = { 0 };
-        assert_int_equal(state_ttl((struct kvs){ &kv, 1 }, &seconds, &err), row[i].want);
-        assert_int_equal(seconds, row[i].want ? 77 : row[i].seconds);
-        assert_int_equal(err.text[0] != 0, row[i].want != 0);
+        CHECK_EQ(state_ttl((struct kvs){ &kv, 1 }, &seconds, &err), row[i].want);
+        CHECK_EQ(seconds, row[i].want ? 77 : row[i].seconds);
+        CHECK_EQ(err.text[0] != 0, row[i].want != 0);
     }
     int64_t seconds = 77;
-    assert_int_equal(state_ttl((struct kvs){ 0 }, &seconds, NULL), 0);
-    assert_int_equal(seconds, 0);
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(absent_fields_take_their_defaults),
-        cmocka_unit_test(names_are_compared_without_case_and_aliases_count),
-        cmocka_unit_test(bad_values_are_named_but_never_secret_ones),
-        cmocka_unit_test(required_field_that_is_absent_is_an_error),
-        cmocka_unit_test(unknown_key_is_warned_of_with_the_nearest_name),
-        cmocka_unit_test(keys_of_the_kind_and_free_forms_are_not_warned_of),
-        cmocka_unit_test(last_of_equal_keys_counts),
-        cmocka_unit_test(out_of_memory_is_exhausted_not_a_crash),
-        cmocka_unit_test(ttl_is_seconds_never_or_an_error),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    CHECK_EQ(state_ttl((struct kvs){ 0 }, &seconds, NULL), 0);
+    CHECK_EQ(seconds, 0);
 }

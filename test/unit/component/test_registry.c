@@ -1,9 +1,6 @@
 #include "component/registry.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-
-#include <cmocka.h>
+#include "test/testing.h"
 
 static const char *const sqlite_aliases[] = { "state.sqlite3", NULL };
 static const struct component_type sqlite = {
@@ -22,7 +19,7 @@ static const struct component_type etcd2 = { .kind = "state",
 const struct component_type *const component_list[] = { &sqlite, &etcd1, &etcd2, NULL };
 const size_t component_list_n = 3;
 
-static void type_and_version_select_the_engine(void **state)
+TEST(type_and_version_select_the_engine)
 {
     static const struct {
         str type, version;
@@ -42,22 +39,13 @@ static void type_and_version_select_the_engine(void **state)
         { S("state.sqlit"), S("v1"), NULL },
     };
     for (size_t i = 0; i < COUNT(row); i++)
-        assert_ptr_equal(registry_find(row[i].type, row[i].version), row[i].want);
+        CHECK(registry_find(row[i].type, row[i].version) == row[i].want, "%zu", i);
 }
 
-static void all_lists_every_table(void **state)
+TEST(all_lists_every_table)
 {
     size_t n = 77;
     const struct component_type *const *all = registry_all(&n);
-    assert_int_equal(n, 3);
-    assert_ptr_equal(all[2], &etcd2);
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(type_and_version_select_the_engine),
-        cmocka_unit_test(all_lists_every_table),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    CHECK_EQ(n, 3);
+    CHECK(all[2] == &etcd2);
 }
