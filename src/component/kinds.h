@@ -56,8 +56,14 @@ struct binding_ops {
 
 /* ---- HTTP middleware ---- */
 struct http_exchange;
-struct middleware_chain; /* the rest of the pipeline */
-CO void middleware_next(struct middleware_chain *rest, struct http_exchange *x);
+struct middleware_chain { /* the rest of the pipeline; whoever runs it embeds this */
+    CO void (*next)(struct middleware_chain *rest, struct http_exchange *x);
+};
+
+CO static inline void middleware_next(struct middleware_chain *rest, struct http_exchange *x)
+{
+    rest->next(rest, x);
+}
 
 struct middleware_ops {
     struct component_type t;
