@@ -59,6 +59,7 @@ static void fire_hangup(struct stream *s)
 static void on_event(uv_poll_t *h, int status, int events)
 {
     struct stream *s = h->data;
+    s->n_eager = 0;
     if (status < 0) { /* libuv has stopped the poll; the next recv or send tells the cause */
         s->armed = 0;
         s->broken = true;
@@ -187,12 +188,18 @@ ssize_t stream_try_read(struct stream *s, void *p, size_t n)
     return -ABORTED;
 }
 
+/* A fast peer must not keep the worker to itself. */
+static void take_turns(struct stream *s)
+{
+    if (++s->n_eager < EAGER_MAX)
+        return;
+    s->n_eager = 0;
+    fiber_yield();
+}
+
 ssize_t stream_read(struct stream *s, void *p, size_t n)
 {
-    if (++s->n_eager >= EAGER_MAX) { /* a fast sender must not keep the worker to itself */
-        s->n_eager = 0;
-        fiber_yield();
-    }
+    take_turns(s);
     for (;;) {
         ssize_t got = stream_try_read(s, p, n);
         if (got != -ABORTED)
@@ -248,6 +255,7 @@ ssize_t stream_try_writev(struct stream *s, const struct iovec *iov, size_t n_io
 int stream_writev(struct stream *s, struct iovec *iov, size_t n_iov)
 {
     int r = 0;
+    take_turns(s);
     while (n_iov && r >= 0) {
         ssize_t n = stream_try_writev(s, iov, n_iov);
         if (n < 0)

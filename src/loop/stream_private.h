@@ -21,7 +21,7 @@ struct stream {
     void *data;
     int fd;
     uint8_t armed;    /* what poll watches: UV_READABLE … */
-    uint8_t n_eager;  /* reads in a row that needn't wait */
+    uint8_t n_eager;  /* reads and writes since the last event */
     bool maybe_data;  /* a recv() may find something */
     bool hangup_seen; /* the peer's FIN was reported */
     bool broken;      /* an error was reported */

@@ -318,11 +318,17 @@ static struct worker *new_worker(size_t index, size_t max_fibers)
     return w;
 }
 
-/* Workers take no signals: those are the main thread's. */
+/* Workers take no signals: those are the main thread's. Faults stay open, for a sanitizer's or a
+ * crash handler's sake: the kernel kills at once where they are blocked. */
 static int start_thread(struct worker *w)
 {
+    static const int fault[] = {
+        SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS, SIGPROF
+    };
     sigset_t every, old;
     sigfillset(&every);
+    for (size_t i = 0; i < COUNT(fault); i++)
+        sigdelset(&every, fault[i]);
     pthread_sigmask(SIG_SETMASK, &every, &old);
     int r = pthread_create(&w->thread, NULL, worker_main, w);
     pthread_sigmask(SIG_SETMASK, &old, NULL);

@@ -8,12 +8,18 @@
 #include "test/testing.h"
 
 #include <stdatomic.h>
+#include <unistd.h>
 
 struct server {
     struct listener *listener;
     void (*serve)(struct stream *s); /* in a fiber; the stream is closed after it */
     atomic_size_t n_open, per_worker[2];
 };
+
+static inline void unix_address(char ret[64], const char *suffix)
+{
+    snprintf(ret, 64, "unix:/tmp/proa-test-%ld-%s", (long)getpid(), suffix);
+}
 
 static inline void serve_fiber(void *arg)
 {

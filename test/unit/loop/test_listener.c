@@ -113,11 +113,6 @@ TEST_LOOP(bad_addresses_are_explained)
 
 /* ---- unix sockets ---- */
 
-static void unix_address(char ret[64], const char *suffix)
-{
-    snprintf(ret, 64, "unix:/tmp/proa-test-%ld-%s", (long)getpid(), suffix);
-}
-
 TEST_LOOP(unix_socket_spreads_over_workers_and_is_removed)
 {
     char address[64];

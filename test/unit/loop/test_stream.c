@@ -104,10 +104,10 @@ static void send_in_fiber(void *arg)
     wait_group_done(sender->g);
 }
 
-TEST_LOOP(both_directions_flow_at_once)
+static void flow_both_ways(const char *address)
 {
     struct server server;
-    serve_start(&server, "127.0.0.1:0", echo);
+    serve_start(&server, address, echo);
     struct stream *s = dial_server(&server);
     struct wait_group g;
     wait_group_init(&g);
@@ -118,6 +118,18 @@ TEST_LOOP(both_directions_flow_at_once)
     CHECK_OK(wait_group_wait(&g));
     stream_close(s);
     serve_stop(&server);
+}
+
+TEST_LOOP(both_directions_of_tcp_flow_at_once)
+{
+    flow_both_ways("127.0.0.1:0");
+}
+
+TEST_LOOP(both_directions_of_a_unix_socket_flow_at_once)
+{
+    char address[64];
+    unix_address(address, "flow");
+    flow_both_ways(address);
 }
 
 /* ---- interruptions ---- */
@@ -204,11 +216,11 @@ static void work_until_hangup(struct stream *s)
         CHECK_EQ(c, 'p', "what was pipelined is left alone");
 }
 
-static void hang_up(bool pipelined, void (*leave)(struct stream *))
+static void hang_up_at(const char *address, bool pipelined, void (*leave)(struct stream *))
 {
     struct server server;
     atomic_store(&seen, 0);
-    serve_start(&server, "127.0.0.1:0", work_until_hangup);
+    serve_start(&server, address, work_until_hangup);
     struct stream *s = dial_server(&server);
     CHECK_OK(stream_write(s, S("r")));
     CHECK_OK(fiber_sleep(MS(10)));
@@ -219,6 +231,14 @@ static void hang_up(bool pipelined, void (*leave)(struct stream *))
     leave(s);
     serve_stop(&server);
     CHECK_EQ(atomic_load(&seen), -CANCELLED);
+}
+
+static void hang_up(bool pipelined, void (*leave)(struct stream *))
+{
+    char address[64];
+    unix_address(address, "hangup");
+    hang_up_at("127.0.0.1:0", pipelined, leave);
+    hang_up_at(address, pipelined, leave);
 }
 
 TEST_LOOP(hangup_cancels_the_worker_of_the_request)
