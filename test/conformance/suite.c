@@ -25,9 +25,13 @@ static str read_conf(struct arena *a, const struct component_type *t)
 {
     const char *root = getenv("PROA_SOURCE");
     const char *dot = t->type + strlen(t->kind);
-    str path = arena_printf(a, "%s/components/%s/%s/conformance.conf", root ? root : ".", t->kind,
-                            *dot ? dot + 1 : "");
-    FILE *f = path.p ? fopen(path.p, "re") : NULL;
+    static const char *const folder[] = { "components", "test/conformance/example_engine" };
+    FILE *f = NULL;
+    for (size_t i = 0; i < COUNT(folder) && !f; i++) {
+        str path = arena_printf(a, "%s/%s/%s/%s/conformance.conf", root ? root : ".", folder[i],
+                                t->kind, *dot ? dot + 1 : "");
+        f = path.p ? fopen(path.p, "re") : NULL;
+    }
     char *text = f ? arena_alloc(a, FILE_MAX) : NULL;
     size_t n = text ? fread(text, 1, FILE_MAX, f) : 0;
     if (f)
