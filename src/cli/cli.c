@@ -1,3 +1,4 @@
+#include "cli/cli.h"
 #include "cli/command.h"
 #include "cli/console.h"
 #include "cli/invoke.h"

@@ -28,9 +28,6 @@ extern const size_t n_commands;
 
 const struct command *command_find(const char *name); /* NULL when unknown */
 
-/* The whole of proa but 'sidecar'. Returns the exit code. */
-int cli_main(int argc, char **argv);
-
 /* help.c, completion.c, man.c: each writes to out. */
 void help_overview(FILE *out);
 void help_command(FILE *out, const struct command *c);

@@ -1,7 +1,9 @@
 /* main.c — one binary, two faces: 'proa <command>', and under the name daprd just the sidecar. */
-#include "cli/command.h"
+#include "cli/cli.h"
 
 #include "runtime/runtime.h"
+
+#include <string.h>
 
 static const char *base_name(const char *path)
 {
