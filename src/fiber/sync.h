@@ -1,6 +1,6 @@
 /* sync.h — what fibers of one worker use to wait for each other.
  * Owner:  the struct lives in its user; it must outlive its waiters.
- * Thread: one worker; across workers use loop/mailbox.h or loop/ticket.h.
+ * Thread: one worker; across workers use mail and tickets (loop/worker.h).
  * Failure: a wait returns 0, -CANCELLED or -TIMEOUT; then the caller holds nothing. */
 #pragma once
 
@@ -10,8 +10,7 @@ struct waitq { /* fibers in order of arrival */
     struct list waiters;
 };
 void waitq_init(struct waitq *q);
-CO
-int waitq_wait(struct waitq *q) WUR;
+CO int waitq_wait(struct waitq *q) WUR;
 bool waitq_wake_one(struct waitq *q, int value); /* false: nobody waited */
 void waitq_wake_all(struct waitq *q, int value);
 
@@ -20,8 +19,7 @@ struct fiber_mutex { /* fair: the lock is handed to the first waiter */
     struct waitq queue;
 };
 void fiber_mutex_init(struct fiber_mutex *m);
-CO
-int fiber_mutex_lock(struct fiber_mutex *m) WUR;
+CO int fiber_mutex_lock(struct fiber_mutex *m) WUR;
 void fiber_mutex_unlock(struct fiber_mutex *m);
 
 struct semaphore { /* concurrency limits; fair */
@@ -29,8 +27,7 @@ struct semaphore { /* concurrency limits; fair */
     struct waitq queue;
 };
 void semaphore_init(struct semaphore *s, size_t n);
-CO
-int semaphore_take(struct semaphore *s) WUR;
+CO int semaphore_take(struct semaphore *s) WUR;
 void semaphore_give(struct semaphore *s);
 
 struct chan { /* bounded queue of pointers */
@@ -41,10 +38,8 @@ struct chan { /* bounded queue of pointers */
 };
 int chan_init(struct chan *c, size_t cap) WUR; /* -EXHAUSTED */
 void chan_done(struct chan *c);
-CO
-int chan_put(struct chan *c, void *item) WUR; /* also -PRECONDITION once closed */
-CO
-int chan_get(struct chan *c, void **ret_item) WUR; /* also -NOT_FOUND once closed and drained */
+CO int chan_put(struct chan *c, void *item) WUR;      /* also -PRECONDITION once closed */
+CO int chan_get(struct chan *c, void **ret_item) WUR; /* also -NOT_FOUND once closed and drained */
 bool chan_try_put(struct chan *c, void *item);
 void chan_close(struct chan *c);
 
@@ -55,5 +50,4 @@ struct wait_group { /* a parent waits for its children */
 void wait_group_init(struct wait_group *g);
 void wait_group_add(struct wait_group *g);
 void wait_group_done(struct wait_group *g);
-CO
-int wait_group_wait(struct wait_group *g) WUR; /* until n == 0 */
+CO int wait_group_wait(struct wait_group *g) WUR; /* until n == 0 */
