@@ -104,7 +104,7 @@ function parts(n) {
   if (n.kind === "service")
     return n.instances.map((i) => ({
       name: i.name, state: i.state, aside: [i.state, i.zone && `zone ${i.zone}`, i.restarts ? `${i.restarts} restarts` : ""].filter(Boolean).join(" · "),
-      line: [i.pid === null ? "" : `pid ${i.pid}`, i.appPort === null ? "" : `port ${i.appPort}`, i.cpu === null ? "" : `cpu ${fmt.share(i.cpu)}`,
+      line: i.state === "stopped" ? `not running${i.pid === null ? "" : ` · was pid ${i.pid}`}` : [i.pid === null ? "" : `pid ${i.pid}`, i.appPort === null ? "" : `port ${i.appPort}`, i.cpu === null ? "" : `cpu ${fmt.share(i.cpu)}`,
         i.rss === null ? "" : fmt.bytes(i.rss), i.uptime === null ? "" : `up ${fmt.duration(i.uptime)}`].filter(Boolean).join(" · "),
     }));
   if (n.kind === "topic")

@@ -13,6 +13,7 @@ const FORGET_MS = 30000; // an edge without traffic stays drawn this long: no fl
 const COMPACT_FROM = 27; // nodes
 const LABELS_UP_TO = 24; // edges: past it a label shows when its edge is picked or failing
 const PAD = 26;
+const LEAST_FIT = 0.62; // smaller can't be read: then the graph scrolls sideways
 
 export function createGraph(card) {
   const scene = card.querySelector("#scene");
@@ -21,7 +22,7 @@ export function createGraph(card) {
   world.append(layer.edges, layer.labels, layer.nodes);
   scene.append(world);
   const g = {
-    card, scene, world, layer, particles: createParticles(card.querySelector("#particles")),
+    card, scene, world, layer, stage: card.querySelector(".stage"), particles: createParticles(card.querySelector("#particles")),
     nodes: new Map(), edges: new Map(), memory: new Map(), shown: { nodes: [], edges: [] },
     at: { nodes: new Map(), edges: new Map() }, goal: null, glide: 0, structure: "", compact: false, hover: "", focusId: "",
     still: matchMedia("(prefers-reduced-motion: reduce)"),
@@ -195,6 +196,7 @@ function relayout(g, jump) {
   for (const n of nodes) drawNode(g.nodes.get(n.id), n, g.compact);
   aimView(g, found, { unit, wide, tall, taken, vertical, base });
   placeLabels(g);
+  if (!g.at.nodes.size) g.stage.parentNode.scrollLeft = (g.stage.offsetWidth - box) / 2;
   startGlide(g, jump);
 }
 
@@ -212,20 +214,17 @@ function roomFor(compact, vertical, wide, tall, n, tight) {
 
 /** Scale and offset that fit the layout into the card, and the card's height. */
 function aimView(g, found, room) {
-  const fitWidth = Math.min(1, room.wide / Math.max(1, found.width));
+  const fitWidth = Math.max(LEAST_FIT, Math.min(1, room.wide / Math.max(1, found.width)));
   const need = found.height * fitWidth;
-  const limit = room.vertical ? 4000 : Math.max(room.tall, 1150);
   const calm = room.vertical ? need : Math.max(360, need * 1.7); // no more air than this above and below
-  const tall = Math.min(limit, Math.max(Math.min(calm, room.tall), need));
-  const fit = Math.min(fitWidth, tall / Math.max(1, found.height));
-  const k = fit * room.unit;
-  const w = g.card.clientWidth;
+  const tall = Math.max(Math.min(calm, room.tall), need);
+  const k = fitWidth * room.unit;
+  const w = Math.max(g.card.clientWidth, Math.ceil(found.width * k + 2 * PAD * room.unit + room.taken));
   const h = Math.round((tall + 2 * PAD + 16) * room.unit);
   style(g.card, "height", h + g.card.offsetHeight - g.card.clientHeight + "px"); // and its border
+  style(g.stage, "width", w + "px");
   const dx = (w - room.taken - found.width * k) / 2;
   const dy = (h - (12 + found.height) * k) / 2;
-  attr(g.scene, "width", w);
-  attr(g.scene, "height", h);
   g.world.setAttribute("transform", `translate(${dx.toFixed(1)} ${dy.toFixed(1)}) scale(${k.toFixed(4)})`);
   g.particles.resize({ k, dx, dy, w, h });
 }

@@ -2,6 +2,7 @@
 // slower ones on a slow edge, and as large a share of red ones as the edge has errors.
 
 const MAX_COMETS = 500;
+const MAX_PIXELS = 9e6;
 const TAIL = 15;
 const FRAME_MS = 30; // smooth at their pace, at half the cost
 
@@ -104,7 +105,7 @@ export function createParticles(canvas) {
     /** Fits the canvas to its box; k, dx, dy map the scene's units to CSS pixels. */
     resize(v) {
       view = v;
-      const dpr = Math.min(2, devicePixelRatio || 1);
+      const dpr = Math.min(2, devicePixelRatio || 1, Math.sqrt(MAX_PIXELS / Math.max(1, v.w * v.h)));
       const [w, h] = [Math.round(v.w * dpr), Math.round(v.h * dpr)];
       if (canvas.width !== w || canvas.height !== h) Object.assign(canvas, { width: w, height: h });
     },

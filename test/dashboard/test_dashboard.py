@@ -256,7 +256,7 @@ def overlaps(page):
 
 
 def outside(page):
-    return page.js("""(() => { const c = document.getElementById('graph').getBoundingClientRect();
+    return page.js("""(() => { const c = document.querySelector('.stage').getBoundingClientRect();
         return [...document.querySelectorAll('.node .shape')].map(n => n.getBoundingClientRect()).filter(r =>
           r.left < c.left || r.right > c.right || r.top < c.top || r.bottom > c.bottom).length; })()""")
 
@@ -266,7 +266,7 @@ def test_no_nodes_overlap_at_any_size():
                            ("many", {"width": 390, "height": 844}), ("hostile", {})]:
         with shown(scenario, still=True, **look) as page:
             same(overlaps(page), [], f"overlaps in {scenario} {look}")
-            same(outside(page), 0, f"nodes outside the card in {scenario} {look}")
+            same(outside(page), 0, f"nodes outside the stage in {scenario} {look}")
 
 
 def test_fifty_services_are_all_there():
