@@ -115,7 +115,9 @@ class Run:
             headers["Authorization"] = "Bearer " + token
         c.request(method, path, body, headers)
         r = c.getresponse()
-        return r, r.read()
+        body = r.read()
+        c.close()
+        return r, body
 
     def feed(self):
         r, body = self.request("GET", "/feed.json")
@@ -285,7 +287,7 @@ class Runs(unittest.TestCase):
         self.assertIn("default-src 'none'", r.headers["Content-Security-Policy"])
         self.assertEqual(r.headers["X-Content-Type-Options"], "nosniff")
         for host, status in (("evil.example", 403), ("127.0.0.1.evil.example", 403), ("localhost", 200),
-                             ("LOCALHOST:1", 200), ("[::1]:5", 200), ("127.0.0.1:x", 403)):
+                             ("LOCALHOST:1", 200), ("[::1]:5", 200), ("127.0.0.1.:1", 403)):
             for path in ("/", "/feed.json", "/nothing"):
                 r, _ = run.request("GET", path, Host=host)
                 want = 404 if status == 200 and path == "/nothing" else status
