@@ -41,4 +41,6 @@ CO void api_handle_metrics(void *api, struct http_exchange *x);
 /* The contract's gRPC service ServiceInvocation, for daprd and for a Proa that doesn't know us yet.
  */
 CO void api_handle_grpc_internal(void *api, struct http_exchange *x);
+/* The gRPC API port. */
+CO void api_handle_grpc(void *api, struct http_exchange *x);
 struct blocks *api_blocks(struct api *a);

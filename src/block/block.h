@@ -49,6 +49,7 @@ struct blocks {
     struct pipeline http_pipeline, app_pipeline;
     const struct endpoint *endpoints;
     size_t n_endpoints;
+    bool ask_app;    /* GET /dapr/subscribe is wanted */
     bool trace_zero; /* events without a context carry all-zero ids, not empty ones */
     bool stopping;   /* no new subscriptions, no new work */
     struct app *app; /* NULL without an app port */

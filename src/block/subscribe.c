@@ -243,7 +243,7 @@ CO int subscriptions_discover(struct blocks *b, struct subscriptions *ret, struc
         if (resource_in_scope(&res->subscription[i].head, str_c(b->app_id)) &&
             add_declarative(b, ret, &res->subscription[i]) < 0)
             return fail(err, EXHAUSTED, NULL, "too many subscriptions");
-    if (!b->app || !map_count(&b->pubsub))
+    if (!b->app || !b->ask_app || !map_count(&b->pubsub))
         return 0; /* surprise 37 */
     int r = discover_programmatic(b, ret, err);
     if (r < 0) { /* the declared ones work all the same */

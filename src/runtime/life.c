@@ -1,0 +1,170 @@
+#include "base/clock.h"
+#include "base/log.h"
+#include "block/binding.h"
+#include "runtime/private.h"
+
+enum { ANSWER_MAX = 64 << 10 };
+
+/* ---- deliveries run while the app is healthy ---- */
+
+static bool asks(const struct options *o, const char *endpoint)
+{
+    for (size_t i = 0; i < o->disable_init_endpoints.n; i++)
+        if (str_ieq(str_c(o->disable_init_endpoints.v[i]), str_c(endpoint)))
+            return false;
+    return true;
+}
+
+/* The answer serves actors only, which come later; apps count on being asked. */
+CO static void ask_config(struct runtime *r)
+{
+    if (!asks(r->options, "config")) {
+        log_info(RUNTIME_SCOPE, "Skipping programmatic dapr configuration loading");
+        return;
+    }
+    struct arena arena;
+    arena_init(&arena, MIB(1));
+    struct kv id = { S("dapr-app-id"), str_c(r->options->app_id) };
+    struct app_call call = {
+        .verb = "GET",
+        .path = S("/dapr/config"),
+        .headers = { &id, 1 },
+        .content_type = S("application/json"),
+        .max_answer = ANSWER_MAX,
+    };
+    struct app_answer answer;
+    struct error err = { 0 };
+    DEADLINE(SEC(5));
+    if (app_do(r->app, &call, &arena, &answer, &err) < 0)
+        log_warn(RUNTIME_SCOPE, "failed to load application configuration: %s", err.text);
+    arena_done(&arena);
+}
+
+CO static void start_deliveries(struct runtime *r)
+{
+    if (!atomic_exchange(&r->app_was_ready, true)) {
+        ask_config(r);
+        struct error err = { 0 };
+        r->blocks.ask_app = asks(r->options, "subscribe");
+        if (!r->blocks.ask_app)
+            log_info(RUNTIME_SCOPE, "Skipping programmatic subscription loading");
+        if (subscriptions_discover(&r->blocks, &r->subscriptions, &err) < 0)
+            log_error(RUNTIME_SCOPE, "%s", err.text);
+    }
+    subscriptions_start(&r->blocks, &r->subscriptions);
+    bindings_start(&r->blocks, (uint64_t)r->options->binding_options_timeout);
+    r->deliveries_running = true;
+}
+
+CO void life_stop_deliveries(struct runtime *r)
+{
+    if (!r->deliveries_running)
+        return;
+    r->deliveries_running = false;
+    bindings_stop(&r->blocks);
+    subscriptions_stop(&r->subscriptions);
+}
+
+/* ---- waiting for the app ---- */
+
+CO static int wait_for_app(struct runtime *r)
+{
+    if (!app_listening(r->app)) {
+        log_info(RUNTIME_SCOPE,
+                 "application protocol: %s. waiting on port %u.  This will block until the app is "
+                 "listening "
+                 "on that port.",
+                 r->options->app_protocol, (unsigned)r->options->app_port);
+        do {
+            int code = fiber_sleep(MS(100));
+            if (code < 0)
+                return code;
+        } while (!app_listening(r->app));
+    }
+    log_info(RUNTIME_SCOPE, "application discovered on port %u", (unsigned)r->options->app_port);
+    return 0;
+}
+
+static void now_ready(struct runtime *r)
+{
+    atomic_store(&r->ready, true);
+    log_info(RUNTIME_SCOPE, "dapr initialized. Status: Running. Init Elapsed %llums",
+             (unsigned long long)((clock_now_ns() - r->start_ns) / MS(1)));
+}
+
+/* ---- health ---- */
+
+CO static bool probe(struct runtime *r, struct error *err)
+{
+    struct arena arena;
+    arena_init(&arena, MIB(1));
+    str slash = r->options->health_path[0] == '/' ? S("") : S("/");
+    str part[] = { slash, str_c(r->options->health_path) };
+    struct app_call call = {
+        .verb = "GET",
+        .path = arena_join(&arena, part, 2),
+        .max_answer = ANSWER_MAX,
+        .probe = true,
+    };
+    struct app_answer answer = { 0 };
+    DEADLINE(MS((uint64_t)r->options->health_timeout_ms));
+    int code = app_do(r->app, &call, &arena, &answer, err);
+    arena_done(&arena);
+    if (code >= 0 && (answer.status < 200 || answer.status > 299))
+        code = fail(err, UNAVAILABLE, NULL, "status %d", answer.status);
+    return code >= 0;
+}
+
+/* Failures add up; a success below the threshold doesn't take them back (surprise 55). */
+CO static void follow_health(struct runtime *r)
+{
+    int64_t failures = r->options->health_threshold;
+    atomic_store(&r->app->healthy, false);
+    for (;;) {
+        struct error err = { 0 };
+        bool ok = probe(r, &err), healthy = atomic_load(&r->app->healthy);
+        if (fiber_cancelled())
+            return;
+        if (ok && !healthy) {
+            failures = 0;
+            atomic_store(&r->app->healthy, true);
+            log_info(RUNTIME_SCOPE, "App entered healthy status");
+            feed_event("info", "app is healthy");
+            start_deliveries(r);
+        } else if (!ok && ++failures == r->options->health_threshold) {
+            atomic_store(&r->app->healthy, false);
+            log_warn(RUNTIME_SCOPE, "App entered un-healthy status: %s", err.text);
+            feed_event("warn", "app is unhealthy: %s", err.text);
+            life_stop_deliveries(r);
+        }
+        if (fiber_sleep(SEC((uint64_t)r->options->health_interval_s)) < 0)
+            return;
+    }
+}
+
+CO static void live(struct runtime *r)
+{
+    if (!r->app) {
+        now_ready(r);
+        return;
+    }
+    if (!r->inside.handle && wait_for_app(r) < 0)
+        return;
+    if (r->options->health_check && !r->inside.handle) {
+        now_ready(r);
+        follow_health(r);
+        return;
+    }
+    start_deliveries(r);
+    now_ready(r);
+}
+
+CO void life_main(void *runtime)
+{
+    struct runtime *r = runtime;
+    r->life = fiber_self();
+    if (!atomic_load(&r->stopping))
+        live(r);
+    r->life = NULL;
+    atomic_store(&r->life_done, true);
+}

@@ -1,0 +1,369 @@
+#include "base/log.h"
+#include "base/mem.h"
+#include "block/binding.h"
+#include "block/publish.h"
+#include "block/secret.h"
+#include "block/state.h"
+#include "component/suggest.h"
+#include "runtime/private.h"
+#include "telemetry/metrics.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { INSTANCE_ARENA = 16 << 20 };
+static const char SCOPE[] = "dapr.runtime.processor";
+#define FAILURE "[INIT_COMPONENT_FAILURE]: initialization error occurred for %s: %s"
+
+static struct metric_family loaded = {
+    .name = "dapr_runtime_component_loaded",
+    .help = "Components that were loaded.",
+    .kind = METRIC_GAUGE,
+};
+static struct metric_family init_total = {
+    .name = "dapr_runtime_component_init_total",
+    .help = "Components initialised.",
+    .label = { "component" },
+};
+static struct metric_family init_fail = {
+    .name = "dapr_runtime_component_init_fail_total",
+    .help = "Components that failed to initialise.",
+    .label = { "component", "reason", "componentName" },
+};
+
+static str environment(void *arg, str name)
+{
+    char key[256];
+    if (name.n >= sizeof key)
+        return (str){ 0 };
+    memcpy(key, name.p, name.n);
+    key[name.n] = 0;
+    const char *value = getenv(key);
+    return value ? str_c(value) : (str){ 0 };
+}
+
+/* A reference into a secret store that is open already. */
+CO static int read_secret(void *arg, str store, str name, str key, struct arena *a, str *ret,
+                          struct error *err)
+{
+    struct runtime *r = arg;
+    struct instance *i = map_get(&r->blocks.secret, store);
+    if (!i)
+        return fail(err, NOT_FOUND, NULL, "secret store " STR_FMT " isn't loaded", STR_ARG(store));
+    const struct secret_ops *ops = CONTAINER_OF(i->type, struct secret_ops, t);
+    struct kvs values;
+    int code = ops->get(i->self, name, (struct kvs){ 0 }, a, &values, err);
+    if (code < 0)
+        return code;
+    str value = kvs_get(values, key);
+    if (!value.p)
+        return fail(err, NOT_FOUND, NULL, "secret " STR_FMT " has no key " STR_FMT, STR_ARG(name),
+                    STR_ARG(key));
+    *ret = value;
+    return 0;
+}
+
+static struct resolve_env resolve_env(struct runtime *r)
+{
+    return (struct resolve_env){
+        .app_id = str_c(r->options->app_id),
+        .namespace_ = str_c(r->blocks.namespace_),
+        .getenv = environment,
+        .secret = read_secret,
+        .arg = r,
+    };
+}
+
+static void log_diags(const struct diags *d)
+{
+    char text[DIAG_TEXT_MAX];
+    for (size_t i = 0; i < d->n; i++)
+        log_at(d->v[i].level == DIAG_WARN ? LOG_WARN : LOG_ERROR, SCOPE, "%s",
+               diag_print(&d->v[i], text));
+}
+
+static void warn_config(void *arg, const char *text)
+{
+    log_warn(SCOPE, "component %s: %s", (const char *)arg, text);
+}
+
+/* An instance of the type, its metadata decoded, not yet open. */
+static struct instance *new_instance(struct runtime *r, const struct component_type *type,
+                                     const char *name, struct kvs metadata, struct error *err)
+{
+    struct instance *i = mem_zalloc(sizeof *i);
+    if (!i) {
+        fail(err, EXHAUSTED, NULL, "out of memory");
+        return NULL;
+    }
+    arena_init(&i->arena, INSTANCE_ARENA);
+    i->type = type;
+    i->name = mem_dup(name, strlen(name));
+    i->self = mem_zalloc(type->size);
+    i->metadata = metadata;
+    i->env = (struct component_env){
+        .name = i->name,
+        .app_id = r->options->app_id,
+        .namespace_ = r->blocks.namespace_,
+        .metadata = metadata,
+        .host_address = r->host_address,
+        .http_port = r->http_port,
+        .grpc_port = r->grpc_port,
+        .internal_port = r->internal_port,
+    };
+    if (!i->name || !i->self)
+        fail(err, EXHAUSTED, NULL, "out of memory");
+    else if (cfg_decode(type, metadata, &i->arena, i->self, warn_config, i->name, err) >= 0)
+        return i;
+    mem_free(TAKE(i->self)); /* never opened: close must not see it */
+    instance_free(i);
+    return NULL;
+}
+
+CO static int open_instance(struct instance *i, uint64_t timeout_ns, struct error *err)
+{
+    DEADLINE(timeout_ns ? timeout_ns : SEC(5));
+    return i->type->open ? i->type->open(i->self, &i->env, err) : 0;
+}
+
+static bool namespaced(const struct component_resource *c)
+{
+    for (size_t i = 0; i < c->metadata.n; i++)
+        if (str_contains(c->metadata.v[i].from.value, S("{namespace}")))
+            return true;
+    return false;
+}
+
+/* ' (did you mean "x"?)', or the kind's engines, so that the next try works. */
+static const char *hint(str type, struct arena *a)
+{
+    size_t n;
+    const struct component_type *const *all = registry_all(&n);
+    struct suggest near = { .word = type };
+    str kind, rest, list = S("");
+    (void)str_cut(type, '.', &kind, &rest);
+    for (size_t i = 0; i < n; i++) {
+        suggest_offer(&near, str_c(all[i]->type));
+        if (str_istarts(str_c(all[i]->type), kind))
+            list = arena_printf(a, STR_FMT " %s", STR_ARG(list), all[i]->type);
+    }
+    char *text = arena_alloc(a, SUGGEST_MAX);
+    if (text && suggest_text(&near, text)[0])
+        return text;
+    str known = list.n ? arena_printf(a, "; there are:" STR_FMT, STR_ARG(list)) : S("");
+    return known.p ? known.p : "";
+}
+
+/* What the block of its kind keeps with it. */
+static int attach(struct runtime *r, const struct component_resource *c, struct instance *i,
+                  struct error *err)
+{
+    str kind = str_c(i->type->kind);
+    if (str_eq(kind, S("state")))
+        return state_attach(&r->blocks, i, err);
+    if (str_eq(kind, S("pubsub")))
+        return publish_attach(&r->blocks, i, namespaced(c), err);
+    if (str_eq(kind, S("secretstores")))
+        return secret_attach(&r->blocks, i, err);
+    if (str_eq(kind, S("bindings")))
+        return binding_attach(&r->blocks, i, err);
+    return 0;
+}
+
+static const struct component_type *find_type(struct runtime *r, const struct component_resource *c,
+                                              struct error *err)
+{
+    static const str kinds[] = { S("state."),       S("pubsub."),     S("secretstores."),
+                                 S("bindings."),    S("middleware."), S("configuration."),
+                                 S("lock."),        S("crypto."),     S("nameresolution."),
+                                 S("conversation.") };
+    bool known = false;
+    for (size_t i = 0; i < COUNT(kinds); i++)
+        known = known || str_istarts(c->type, kinds[i]);
+    if (!known) {
+        fail(err, INVALID, NULL, "incorrect type " STR_FMT, STR_ARG(c->type));
+        return NULL;
+    }
+    const struct component_type *type = registry_find(c->type, c->version);
+    if (!type)
+        fail(err, NOT_FOUND, NULL, "couldn't find component " STR_FMT "/" STR_FMT "%s",
+             STR_ARG(c->type), STR_ARG(c->version.n ? c->version : S("v1")),
+             hint(c->type, &r->arena));
+    return type;
+}
+
+CO static int load_one(struct runtime *r, const struct component_resource *c, struct error *err)
+{
+    const struct component_type *type = find_type(r, c, err);
+    if (!type)
+        return -(int)err->code;
+    struct resolve_env env = resolve_env(r);
+    struct kvs metadata;
+    struct diags diags;
+    diags_init(&diags, &r->arena);
+    int code = values_resolve(&c->metadata, c->secret_store, c->head.file, &env, &r->arena,
+                              &metadata, &diags, err);
+    log_diags(&diags);
+    char name[256];
+    snprintf(name, sizeof name, STR_FMT, STR_ARG(str_take(c->head.name, 255)));
+    struct instance *i = code < 0 ? NULL : new_instance(r, type, name, metadata, err);
+    if (!i)
+        return -(int)err->code;
+    i->file = c->head.file;
+    i->line = c->head.line;
+    code = open_instance(i, c->init_timeout_ns, err);
+    if (code >= 0)
+        code = attach(r, c, i, err);
+    if (code >= 0)
+        code = blocks_add(&r->blocks, i, err);
+    if (code < 0)
+        instance_free(i);
+    return code;
+}
+
+/* The wording that operators and tools grep for: facts 9.3. */
+CO static int load_and_tell(struct runtime *r, const struct component_resource *c,
+                            struct error *err)
+{
+    char label[COMPONENT_LABEL_MAX], type[128];
+    component_label(c, label);
+    snprintf(type, sizeof type, STR_FMT, STR_ARG(str_take(c->type, 120)));
+    struct error cause = { 0 };
+    str reason = S("init");
+    if (load_one(r, c, &cause) >= 0) {
+        log_info(SCOPE, "Component loaded: %s", label);
+        str labels[] = { str_c(type) };
+        metric_add(metric_cell(&init_total, labels), 1);
+        metric_add(metric_cell(&loaded, NULL), 1);
+        return 0;
+    }
+    str labels[] = { str_c(type), reason, c->head.name };
+    metric_add(metric_cell(&init_fail, labels), 1);
+    str once = arena_printf(&r->arena, FAILURE, label, cause.text);
+    str text = arena_printf(&r->arena, FAILURE, label, once.p ? once.p : "");
+    log_error(SCOPE, "Failed to init component %s: " STR_FMT, label, STR_ARG(once));
+    feed_event("error", "component %s failed: %s", label, cause.text);
+    if (c->ignore_errors) {
+        log_error(SCOPE,
+                  "Ignoring error processing component: process component " STR_FMT " error: " STR_FMT,
+                  STR_ARG(c->head.name), STR_ARG(text));
+        return 0;
+    }
+    log_error(SCOPE,
+              "Error processing component, daprd will exit gracefully: process component " STR_FMT
+              " error: " STR_FMT,
+              STR_ARG(c->head.name), STR_ARG(text));
+    return fail(err, cause.code, NULL, "process component " STR_FMT " error: " STR_FMT,
+                STR_ARG(c->head.name), STR_ARG(text));
+}
+
+/* ---- name resolution ---- */
+
+static int resolver_metadata(struct runtime *r, struct kvs *ret)
+{
+    const struct yaml_node *map = r->resources->config.resolver_config;
+    *ret = (struct kvs){ 0 };
+    if (!map || map->type != YAML_MAP)
+        return 0;
+    struct kv *kv = arena_alloc(&r->arena, map->n * sizeof *kv);
+    if (!kv)
+        return -EXHAUSTED;
+    for (size_t i = 0; i < map->n; i++)
+        kv[i] =
+            (struct kv){ yaml_text(map->pair[i].key, S("")), yaml_text(map->pair[i].value, S("")) };
+    *ret = (struct kvs){ kv, map->n };
+    return 0;
+}
+
+/* A failure is logged, not fatal: calls to other apps then say what's missing. */
+CO static void load_resolver(struct runtime *r)
+{
+    const struct configuration *c = &r->resources->config;
+    str name = c->resolver.n ? c->resolver : S("mdns");
+    str part[] = { str_istarts(name, S("nameresolution.")) ? S("") : S("nameresolution."), name };
+    struct error err = { 0 };
+    struct kvs metadata;
+    str type_name = arena_join(&r->arena, part, 2);
+    const struct component_type *type = registry_find(type_name, c->resolver_version);
+    struct instance *i = NULL;
+    if (!type)
+        fail(&err, NOT_FOUND, NULL, "couldn't find name resolution %.*s%s", (int)type_name.n,
+             type_name.p, hint(type_name, &r->arena));
+    else if (resolver_metadata(r, &metadata) >= 0)
+        i = new_instance(r, type, type->type, metadata, &err);
+    if (i && open_instance(i, SEC(5), &err) < 0) {
+        instance_free(i);
+        i = NULL;
+    }
+    if (!i) {
+        log_error(SCOPE, "failed to init name resolution: %s", err.text);
+        feed_event("error", "name resolution failed: %s", err.text);
+        return;
+    }
+    r->blocks.resolver = i;
+    log_info(SCOPE, "Initialized name resolution to %s", type->type);
+}
+
+/* ---- endpoints and pipelines ---- */
+
+CO static int load_endpoints(struct runtime *r, struct error *err)
+{
+    struct resources *res = r->resources;
+    struct endpoint *e = arena_zalloc(&r->arena, res->n_endpoints * sizeof *e);
+    struct resolve_env env = resolve_env(r);
+    struct diags diags;
+    diags_init(&diags, &r->arena);
+    if (!e)
+        return fail(err, EXHAUSTED, NULL, "out of memory");
+    for (size_t i = 0; i < res->n_endpoints; i++) {
+        const struct endpoint_resource *from = &res->endpoint[i];
+        e[i].name = from->head.name;
+        e[i].base_url = from->base_url;
+        int code = values_resolve(&from->headers, from->secret_store, from->head.file, &env,
+                                  &r->arena, &e[i].headers, &diags, err);
+        if (code < 0)
+            return code;
+    }
+    log_diags(&diags);
+    r->blocks.endpoints = e;
+    r->blocks.n_endpoints = res->n_endpoints;
+    return 0;
+}
+
+/* Handlers whose component isn't loaded are left out silently: facts 8. */
+static int build_pipeline(struct runtime *r, const struct config_handlers *h, struct pipeline *ret,
+                          struct error *err)
+{
+    ret->v = arena_alloc(&r->arena, h->n * sizeof(struct instance *));
+    if (!ret->v)
+        return fail(err, EXHAUSTED, NULL, "out of memory");
+    for (size_t i = 0; i < h->n; i++) {
+        struct instance *m = map_get(&r->blocks.middleware, h->v[i].name);
+        if (m && str_ieq(str_c(m->type->type), h->v[i].type))
+            ret->v[ret->n++] = m;
+    }
+    return 0;
+}
+
+CO int load_components(struct runtime *r, struct error *err)
+{
+    load_resolver(r);
+    const struct resources *res = r->resources;
+    for (size_t i = 0; i < res->n_components; i++) {
+        const struct component_resource *c = &res->component[i];
+        if (config_denies_component(&res->config, c->type, c->version)) {
+            log_warn(SCOPE, "component " STR_FMT " is not authorized: denied by the Configuration",
+                     STR_ARG(c->head.name));
+            continue;
+        }
+        int code = load_and_tell(r, c, err);
+        if (code < 0)
+            return code;
+    }
+    int code = load_endpoints(r, err);
+    if (code >= 0)
+        code = build_pipeline(r, &res->config.http_pipeline, &r->blocks.http_pipeline, err);
+    if (code >= 0)
+        code = build_pipeline(r, &res->config.app_http_pipeline, &r->blocks.app_pipeline, err);
+    return code;
+}

@@ -1,0 +1,63 @@
+/* private.h — the parts of a runtime, for the files of src/runtime alone.
+ * Owner, thread, failure: as in runtime.h. */
+#pragma once
+
+#include "api/api.h"
+#include "block/app.h"
+#include "block/invoke.h"
+#include "block/subscribe.h"
+#include "component/resource.h"
+#include "runtime/runtime.h"
+#include "telemetry/feed.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+enum { SERVERS_MAX = 16 };
+static const char RUNTIME_SCOPE[] __attribute__((unused)) = "dapr.runtime";
+
+struct attribute { /* extended metadata, PUT /v1.0/metadata/{key} */
+    str key, value;
+};
+
+struct runtime {
+    const struct options *options;
+    struct runtime_app inside; /* handle NULL: the app is on a port */
+    struct arena arena;
+    char host_address[64];
+    char hostname[64];
+    uint64_t start_ns;
+
+    struct resources *resources;
+    struct resiliency *resiliency;
+    struct blocks blocks;
+    struct app *app;
+    struct api *api;
+
+    struct http_server *internal;
+    struct http_server *servers[SERVERS_MAX]; /* APIs, public, metrics */
+    size_t n_servers;
+    uint16_t internal_port, http_port, grpc_port;
+
+    struct subscriptions subscriptions;
+    struct fiber *life; /* waits for the app, starts deliveries, probes health; worker 0 */
+    atomic_bool life_done, outbound_ready, ready, stopping, app_was_ready;
+    bool deliveries_running; /* worker 0 */
+
+    pthread_mutex_t lock; /* attributes */
+    struct attribute attribute[64];
+    size_t n_attributes;
+};
+
+/* host.c */
+uint16_t host_stable_port(const char *app_id); /* 47300 … 65534 (facts 1) */
+void host_address(const char *override, char ret[64]);
+/* load.c: on worker 0 */
+CO int load_components(struct runtime *r, struct error *err) WUR;
+/* describe.c */
+CO void describe_metadata(void *runtime, struct buf *out);
+int describe_set(void *runtime, str key, str value);
+CO void describe_feed(void *runtime, struct buf *out);
+/* life.c: the fiber that follows the app */
+CO void life_main(void *runtime);
+CO void life_stop_deliveries(struct runtime *r);
