@@ -25,31 +25,6 @@ static const struct row {
     { "ERR_DIRECT_INVOKE", OK, 500 },
 };
 
-int http_of_grpc(enum code code)
-{
-    static const int status[] = { 200, 408, 500, 400, 504, 404, 409, 403, 429,
-                                  400, 409, 400, 501, 500, 503, 500, 401 };
-    return (size_t)code < COUNT(status) ? status[code] : 500;
-}
-
-enum code grpc_of_http(int status)
-{
-    static const struct {
-        int http;
-        enum code code;
-    } row[] = {
-        { 408, CANCELLED }, { 500, UNKNOWN },       { 400, INTERNAL },    { 504, TIMEOUT },
-        { 404, NOT_FOUND }, { 409, EXISTS },        { 403, DENIED },      { 401, UNAUTHENTICATED },
-        { 429, EXHAUSTED }, { 501, UNIMPLEMENTED }, { 503, UNAVAILABLE },
-    };
-    if (status >= 200 && status <= 299)
-        return OK;
-    for (size_t i = 0; i < COUNT(row); i++)
-        if (row[i].http == status)
-            return row[i].code;
-    return UNKNOWN;
-}
-
 int error_http_status(const struct error *err)
 {
     if (err->http)
@@ -58,7 +33,7 @@ int error_http_status(const struct error *err)
         if (str_eq(str_c(table[i].tag), str_c(err->tag)) &&
             (table[i].code == OK || table[i].code == err->code))
             return table[i].http;
-    return http_of_grpc(err->code);
+    return code_http_status(err->code);
 }
 
 static void detail(struct json_w *w, const char *type)

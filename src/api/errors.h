@@ -11,6 +11,3 @@ int error_http_status(const struct error *err);
 /* The body {"errorCode","message"[,"details"]}. */
 void error_http_body(const struct error *err, struct buf *out);
 CO void reply_error(struct http_exchange *x, const struct error *err);
-/* HTTP status ↔ gRPC code, by the contract's two tables (facts 5.2, surprise 44). */
-int http_of_grpc(enum code code);
-enum code grpc_of_http(int status);

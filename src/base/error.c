@@ -102,3 +102,28 @@ void fail_meta(struct error *err, const char *key, str value)
             return;
         }
 }
+
+int code_http_status(enum code code)
+{
+    static const int status[] = { 200, 408, 500, 400, 504, 404, 409, 403, 429,
+                                  400, 409, 400, 501, 500, 503, 500, 401 };
+    return (size_t)code < COUNT(status) ? status[code] : 500;
+}
+
+enum code code_of_http(int status)
+{
+    static const struct {
+        int http;
+        enum code code;
+    } row[] = {
+        { 408, CANCELLED }, { 500, UNKNOWN },       { 400, INTERNAL },    { 504, TIMEOUT },
+        { 404, NOT_FOUND }, { 409, EXISTS },        { 403, DENIED },      { 401, UNAUTHENTICATED },
+        { 429, EXHAUSTED }, { 501, UNIMPLEMENTED }, { 503, UNAVAILABLE },
+    };
+    if (status >= 200 && status <= 299)
+        return OK;
+    for (size_t i = 0; i < COUNT(row); i++)
+        if (row[i].http == status)
+            return row[i].code;
+    return UNKNOWN;
+}

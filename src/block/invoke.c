@@ -60,8 +60,7 @@ void invoker_free(struct invoker *i)
     mem_free(i);
 }
 
-/* "/" + method, escaped again where needed, + query. */
-static int build_target(struct arena *a, str method, str query, str *ret)
+int invoke_target(struct arena *a, str method, str query, str *ret)
 {
     bool plain = true;
     for (size_t i = 0; i < method.n && plain; i++) {
@@ -343,7 +342,7 @@ CO static int invoke_outside(struct blocks *b, str base, const struct endpoint *
                     STR_ARG(uri.scheme));
     str path = str_ends(uri.path, S("/")) ? str_take(uri.path, uri.path.n - 1) : uri.path, rest;
     struct outside_ctx c = { .b = b };
-    if (build_target(x->arena, t->method, x->req.query, &rest) < 0)
+    if (invoke_target(x->arena, t->method, x->req.query, &rest) < 0)
         return fail(err, EXHAUSTED, NULL, "the request is too large for its memory");
     str part[] = { path, rest }, target = arena_join(x->arena, part, 2);
     str address = arena_printf(x->arena, uri.ipv6 ? "[" STR_FMT "]:%u" : STR_FMT ":%u",
@@ -399,7 +398,7 @@ CO static int dispatch(struct blocks *b, const struct invoke_target *t, struct h
     if (e)
         return invoke_outside(b, e->base_url, e, t, x, err);
     str target;
-    if (build_target(x->arena, t->method, x->req.query, &target) < 0)
+    if (invoke_target(x->arena, t->method, x->req.query, &target) < 0)
         return fail(err, EXHAUSTED, NULL, "the request is too large for its memory");
     bool own = str_eq(t->app_id, str_c(b->app_id)) &&
                (!t->namespace_.n || str_eq(t->namespace_, str_c(b->namespace_)));

@@ -28,6 +28,8 @@ struct invoke_target {
     str method;     /* path at the target, decoded once and cleaned, no slash in front */
 };
 
+/* "/" + method, escaped where a request line needs it, + "?" + query. Into the arena. */
+int invoke_target(struct arena *a, str method, str query, str *ret) WUR;
 /* Passes x on to the target and its answer back. */
 CO int invoke(struct blocks *b, const struct invoke_target *t, struct http_exchange *x,
               struct error *err) WUR;

@@ -1,0 +1,220 @@
+#include "api/api.h"
+#include "block/frames.h"
+#include "block/invoke.h"
+#include "http/grpc.h"
+#include "http/memory.h"
+
+/* The contract's ServiceInvocation (facts 3.4): what a daprd calls us by, and a Proa until it knows
+ * us. */
+
+enum { UNARY_REPLY_MAX = 64 << 20 };
+
+/* An exchange with the app whose other side is a gRPC stream. */
+struct inner {
+    struct http_exchange x;
+    struct http_exchange *outer;
+    str pending; /* payload of the first frame */
+    uint64_t seq_in, seq_out;
+    struct http_headers headers; /* of the answer, held until there's a frame to go with */
+    bool head_sent, failed;
+    struct buf out;
+    struct arena scratch; /* of the frame that is being read */
+};
+
+static struct inner *inner_of(struct http_exchange *x)
+{
+    return CONTAINER_OF(x, struct inner, x);
+}
+
+CO static int inner_read(struct http_exchange *x, str *ret_chunk)
+{
+    struct inner *i = inner_of(x);
+    if (i->pending.n) {
+        *ret_chunk = i->pending;
+        i->pending = S("");
+        return 1;
+    }
+    for (;;) {
+        str message;
+        struct frame_request f;
+        int r = grpc_recv(i->outer, FRAME_MESSAGE_MAX, &message);
+        if (r <= 0)
+            return r;
+        arena_reset(&i->scratch);
+        r = frame_unpack_request(message, &i->scratch, &f);
+        if (r < 0 || f.has_request || (f.has_payload && f.seq != i->seq_in++)) {
+            i->failed = true;
+            return -INVALID;
+        }
+        if (!f.data.n)
+            continue;
+        x->bytes_in += f.data.n;
+        *ret_chunk = f.data;
+        return 1;
+    }
+}
+
+CO static int inner_start(struct http_exchange *x, int status, const struct http_headers *headers,
+                          int64_t content_length)
+{
+    struct inner *i = inner_of(x);
+    http_headers_init(&i->headers, x->arena);
+    for (size_t k = 0; headers && k < headers->n; k++)
+        if (http_headers_add(&i->headers, headers->v[k].name, headers->v[k].value) < 0)
+            return -EXHAUSTED;
+    x->status = status;
+    x->started = true;
+    return 0;
+}
+
+CO static int send_frame(struct inner *i, str data)
+{
+    buf_clear(&i->out);
+    bool first = !i->head_sent;
+    int r = frame_pack_response(first ? i->x.status : 0, first ? &i->headers : NULL, data,
+                                i->seq_out, i->x.arena, &i->out);
+    if (r < 0)
+        return r;
+    i->head_sent = true;
+    i->seq_out += data.p != NULL;
+    return grpc_send(i->outer, buf_str(&i->out));
+}
+
+CO static int inner_write(struct http_exchange *x, str data)
+{
+    struct inner *i = inner_of(x);
+    int r = 0;
+    for (x->bytes_out += data.n; data.n && r >= 0; data = str_skip(data, FRAME_MAX))
+        r = send_frame(i, str_take(data, FRAME_MAX));
+    return r;
+}
+
+CO static int inner_end(struct http_exchange *x, const struct http_headers *trailers)
+{
+    struct inner *i = inner_of(x);
+    int r = i->head_sent ? 0 : send_frame(i, (str){ 0 });
+    x->ended = true;
+    return r < 0 ? r : grpc_finish(i->outer, OK, S(""), S(""), NULL);
+}
+
+static void inner_abort(struct http_exchange *x)
+{
+    inner_of(x)->failed = true;
+    x->ended = true;
+    http_reply_abort(inner_of(x)->outer);
+}
+
+static const struct http_exchange_ops inner_ops = {
+    .read = inner_read,
+    .start = inner_start,
+    .write = inner_write,
+    .end = inner_end,
+    .abort = inner_abort,
+};
+
+CO static void refuse(struct http_exchange *x, enum code code, const char *text)
+{
+    (void)grpc_finish(x, code, str_c(text), S(""), NULL);
+}
+
+static int read_head(const struct frame_request *f, struct http_exchange *outer,
+                     struct http_request *ret, str *ret_target)
+{
+    if (!f->verb.n || str_eq(f->verb, S("CONNECT")))
+        return -INVALID;
+    *ret = (struct http_request){ .method = f->verb, .content_length = -1, .headers = f->headers };
+    if (f->content_type.n &&
+        http_headers_set(&ret->headers, S("content-type"), f->content_type) < 0)
+        return -EXHAUSTED;
+    return invoke_target(outer->arena, f->method, f->query, ret_target);
+}
+
+CO static void call_stream(struct blocks *b, struct http_exchange *x)
+{
+    str message, target;
+    struct frame_request f;
+    struct inner i = { .outer = x };
+    int r = grpc_recv(x, FRAME_MESSAGE_MAX, &message);
+    r = r > 0 ? frame_unpack_request(message, x->arena, &f) : -INVALID;
+    if (r < 0 || !f.has_request || (f.has_payload && f.seq != i.seq_in++) ||
+        read_head(&f, x, &i.x.req, &target) < 0) {
+        refuse(x, INVALID,
+               "parsing InternalInvokeRequest error: the first message must hold a request "
+               "with its message and metadata, payloads are numbered from 0");
+        return;
+    }
+    i.x.ops = &inner_ops;
+    i.x.arena = x->arena;
+    i.x.peer = x->peer;
+    i.x.local = x->local;
+    i.x.version = 20;
+    i.pending = f.data;
+    buf_init(&i.out, FRAME_MESSAGE_MAX);
+    arena_init(&i.scratch, 2 * FRAME_MESSAGE_MAX);
+    struct error err = { 0 };
+    if (invoke_app(b, &i.x, target, &err) < 0 && !x->ended)
+        refuse(x, err.code ? err.code : INTERNAL, err.text);
+    buf_done(&i.out);
+    arena_done(&i.scratch);
+}
+
+CO static void call_unary(struct blocks *b, struct http_exchange *x)
+{
+    str message, target;
+    struct frame_request f;
+    struct http_request req;
+    int r = grpc_recv(x, FRAME_MESSAGE_MAX, &message);
+    r = r > 0 ? frame_unpack_unary(message, x->arena, &f) : -INVALID;
+    if (r < 0 || read_head(&f, x, &req, &target) < 0) {
+        refuse(x, INVALID,
+               "parsing InternalInvokeRequest error: it must hold a message and metadata");
+        return;
+    }
+    struct error err = { 0 };
+    struct http_memory m;
+    req.content_length = (int64_t)f.data.n;
+    http_memory_init(&m, &req, f.data, x->arena, UNARY_REPLY_MAX);
+    AUTO(buf_done) struct buf out;
+    buf_init(&out, UNARY_REPLY_MAX + MIB(1));
+    if (invoke_app(b, &m.x, target, &err) < 0)
+        refuse(x, err.code ? err.code : INTERNAL, err.text);
+    else if (m.too_large || m.aborted ||
+             frame_pack_unary(m.x.status, &m.reply_headers, buf_str(&m.reply), x->arena, &out) < 0)
+        refuse(x, EXHAUSTED, "error invoking app channel: the answer is too large for CallLocal");
+    else if (grpc_send(x, buf_str(&out)) >= 0)
+        (void)grpc_finish(x, OK, S(""), S(""), NULL);
+    http_memory_done(&m);
+}
+
+CO void api_handle_grpc_internal(void *api, struct http_exchange *x)
+{
+    struct blocks *b = api_blocks(api);
+    str service, method;
+    struct http_headers hello;
+    http_headers_init(&hello, x->arena);
+    if (!grpc_is_request(&x->req)) {
+        (void)http_reply(x, 415, NULL, S("this port takes gRPC calls of other sidecars\n"));
+        return;
+    }
+    /* Tells a Proa that it may call in plain HTTP from now on. */
+    if (http_headers_add(&hello, S(DIRECT_HEADER), S("1")) < 0 || grpc_send_headers(x, &hello) < 0)
+        return;
+    if (!grpc_split_path(x->req.path, &service, &method) || !str_eq(service, S(INTERNAL_SERVICE)))
+        refuse(x, UNIMPLEMENTED, "unknown service");
+    else if (str_eq(method, S("CallLocalStream")))
+        call_stream(b, x);
+    else if (str_eq(method, S("CallLocal")))
+        call_unary(b, x);
+    else
+        refuse(x, UNIMPLEMENTED, "unknown method");
+}
+
+/* The public gRPC API comes later: until then every method says so. */
+CO void api_handle_grpc(void *api, struct http_exchange *x)
+{
+    if (grpc_is_request(&x->req))
+        refuse(x, UNIMPLEMENTED,
+               "the gRPC API isn't there yet: use the HTTP API on --dapr-http-port");
+    else
+        (void)http_reply(x, 415, NULL, S("this port takes gRPC calls\n"));
+}

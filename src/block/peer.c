@@ -1,0 +1,207 @@
+#include "block/peer.h"
+
+#include "block/frames.h"
+#include "block/invoke.h"
+#include "http/grpc.h"
+
+static const str METHOD = { "/" INTERNAL_SERVICE "/CallLocalStream",
+                            sizeof "/" INTERNAL_SERVICE "/CallLocalStream" - 1 };
+
+/* A stream to a peer: the relay's sink while the request goes out, its answer's source afterwards.
+ */
+struct peer_stream {
+    struct http_call *call;
+    struct http_request req; /* not yet sent: it goes with the first frame */
+    bool began, half_closed;
+    uint64_t seq_out, seq_in;
+    struct buf out;
+    struct arena scratch;    /* of the frame that is being read */
+    str pending; /* body that came with the first answer */
+    struct frame_response first;
+};
+
+CO static int send_frame(struct peer_stream *s, str data, bool last)
+{
+    struct arena *a = http_call_arena(s->call);
+    buf_clear(&s->out);
+    const struct http_request *head = s->began ? NULL : &s->req;
+    int r = frame_pack_request(head, data, s->seq_out, a, &s->out);
+    if (r < 0)
+        return r;
+    s->began = true;
+    s->seq_out += data.p != NULL;
+    s->half_closed = last;
+    return grpc_call_send(s->call, buf_str(&s->out), last);
+}
+
+/* At most FRAME_MAX bytes a frame. */
+CO static int stream_write_body(void *sink, str data)
+{
+    struct peer_stream *s = sink;
+    while (data.n) {
+        int r = send_frame(s, str_take(data, FRAME_MAX), false);
+        if (r < 0)
+            return r;
+        data = str_skip(data, FRAME_MAX);
+    }
+    return 0;
+}
+
+CO static int stream_end(void *sink)
+{
+    struct peer_stream *s = sink;
+    if (!s->began)
+        return send_frame(s, (str){ 0 }, true);
+    return http_call_end(s->call, NULL);
+}
+
+CO static int send_whole(struct peer_stream *s, str body)
+{
+    int r = 0;
+    while (r >= 0 && body.n > FRAME_MAX) {
+        r = send_frame(s, str_take(body, FRAME_MAX), false);
+        body = str_skip(body, FRAME_MAX);
+    }
+    return r < 0 ? r : send_frame(s, body.n ? body : (str){ 0 }, true);
+}
+
+/* ---- the answer ---- */
+
+CO static int next(void *source, str *ret_chunk)
+{
+    struct peer_stream *s = source;
+    if (s->pending.n) {
+        *ret_chunk = s->pending;
+        s->pending = S("");
+        return 1;
+    }
+    for (;;) {
+        str message;
+        int r = grpc_call_recv(s->call, FRAME_MESSAGE_MAX, &message);
+        if (r == 0) {
+            struct grpc_status status;
+            r = grpc_call_status(s->call, &status);
+            return r < 0 ? r : status.code == OK ? 0 : -(int)status.code;
+        }
+        struct frame_response f;
+        arena_reset(&s->scratch);
+        if (r > 0)
+            r = frame_unpack_response(message, &s->scratch, &f);
+        if (r < 0)
+            return r;
+        if (!f.has_payload)
+            continue;
+        if (f.seq != s->seq_in++)
+            return -INVALID;
+        if (!f.data.n)
+            continue;
+        *ret_chunk = f.data;
+        return 1;
+    }
+}
+
+static const struct http_headers *trailers(void *source)
+{
+    struct peer_stream *s = source;
+    return s->first.trailers.n ? &s->first.trailers : NULL;
+}
+
+static void stream_free(void *source)
+{
+    struct peer_stream *s = source;
+    buf_done(&s->out);
+    arena_done(&s->scratch);
+    http_call_free(TAKE(s->call)); /* s lived in the call's arena */
+}
+
+CO static int read_first(struct peer_stream *s, struct error *err)
+{
+    str message;
+    int r = grpc_call_recv(s->call, FRAME_MESSAGE_MAX, &message);
+    if (r == 0) { /* ended without an answer: the status says why */
+        struct grpc_status status = { 0 };
+        r = grpc_call_status(s->call, &status);
+        if (r >= 0 && status.code != OK)
+            return fail(err, status.code, NULL, STR_FMT, STR_ARG(status.message));
+        return fail(err, INTERNAL, NULL, "the peer ended the call without an answer");
+    }
+    if (r > 0)
+        r = frame_unpack_response(message, http_call_arena(s->call), &s->first);
+    if (r < 0 || !s->first.has_response)
+        return fail(err, r < 0 ? (enum code) - r : INTERNAL, NULL,
+                    "the peer's first frame has no status");
+    if (s->first.has_payload && s->first.seq != s->seq_in++)
+        return fail(err, INTERNAL, NULL, "the peer's frames aren't in sequence");
+    s->pending = s->first.data;
+    return 0;
+}
+
+static int set_answer(struct relay *r, struct peer_stream *s, struct error *err)
+{
+    r->answer.status = s->first.status;
+    r->answer.headers = s->first.headers;
+    r->answer.content_length = -1;
+    if (s->first.content_type.n &&
+        http_headers_set(&r->answer.headers, S("content-type"), s->first.content_type) < 0)
+        return fail(err, EXHAUSTED, NULL, "the answer is too large for its memory");
+    return 0;
+}
+
+CO static int open_stream(struct relay *r, struct http_client *client, const char *address,
+                          const struct http_request *req, struct peer_stream **ret,
+                          struct error *err)
+{
+    struct http_call *call;
+    int code =
+        grpc_call_start(client, address, str_c(address), METHOD, NULL, UINT64_MAX, &call, err);
+    if (code < 0)
+        return code;
+    struct peer_stream *s = arena_zalloc(http_call_arena(call), sizeof *s);
+    if (!s) {
+        http_call_free(call);
+        return fail(err, EXHAUSTED, NULL, "out of memory");
+    }
+    s->call = call;
+    s->req = *req;
+    buf_init(&s->out, FRAME_MESSAGE_MAX);
+    arena_init(&s->scratch, 2 * FRAME_MESSAGE_MAX);
+    r->answer =
+        (struct answer){ .source = s, .next = next, .trailers = trailers, .free = stream_free };
+    *ret = s;
+    return 0;
+}
+
+CO int peer_try(struct relay *r, struct http_client *client, const char *address,
+                const struct http_request *req, bool *ret_direct, struct guard_attempt *attempt,
+                struct error *err)
+{
+    struct peer_stream *s = NULL;
+    const struct http_response *head;
+    int code = relay_again(r, attempt, err);
+    if (code >= 0)
+        code = open_stream(r, client, address, req, &s, err);
+    if (code >= 0 && r->whole) {
+        code = send_whole(s, r->body);
+        if (code < 0)
+            fail(err, (enum code) - code, NULL, "the connection to %s broke", address);
+    } else if (code >= 0) {
+        r->sink = s;
+        r->sink_write = stream_write_body;
+        r->sink_end = stream_end;
+        code = relay_upload(r, err);
+    }
+    attempt->fatal = r->sent;
+    if (code >= 0)
+        code = http_call_response(s->call, &head, err);
+    if (code >= 0) {
+        *ret_direct = http_headers_has(&head->headers, S(DIRECT_HEADER));
+        code = read_first(s, err);
+    }
+    if (code >= 0)
+        code = set_answer(r, s, err);
+    if (code < 0) {
+        relay_done(r);
+        return code;
+    }
+    return relay_judge(r, attempt, err);
+}
