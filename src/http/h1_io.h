@@ -57,6 +57,8 @@ int h1_put_request(struct arena *arena, const struct http_request *req, str host
                    const struct h1_message *m, str *ret) WUR;
 /* The last chunk with the trailers. */
 int h1_put_trailers(struct arena *arena, const struct http_headers *trailers, str *ret) WUR;
+/* "Sun, 06 Nov 1994 08:49:37 GMT", now; good until the next call on this thread. */
+str http_date(void);
 /* "400\r\n"; returns its length. */
 enum { H1_CHUNK_MAX = 20 };
 size_t h1_put_chunk_size(char ret[H1_CHUNK_MAX], size_t n);

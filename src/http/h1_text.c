@@ -48,6 +48,12 @@ static str date_line(void)
     return str_of(cache.text, cache.n);
 }
 
+str http_date(void)
+{
+    str line = str_skip(date_line(), strlen("Date: "));
+    return str_take(line, line.n - 2);
+}
+
 /* Fields that describe the connection or the framing are ours to write. */
 static bool is_framing(str name, bool request)
 {

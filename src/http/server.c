@@ -232,23 +232,32 @@ size_t http_server_active(const struct http_server *s)
     return n;
 }
 
+/* Calls fn for each connection; it may take that one off the list. */
+static void each_conn(struct server_worker *w, void (*fn)(struct server_conn *c, void *arg),
+                      void *arg)
+{
+    if (list_empty(&w->conns))
+        return;
+    struct list rest = w->conns;
+    rest.next->prev = rest.prev->next = &rest;
+    list_init(&w->conns);
+    for (struct list *node; (node = list_pop(&rest));) {
+        list_append(&w->conns, node);
+        fn(CONTAINER_OF(node, struct server_conn, link), arg);
+    }
+}
+
+static void stop_one(struct server_conn *c, void *arg)
+{
+    (void)arg;
+    c->ops->stop(c);
+}
+
 static void stop_conns(void *arg)
 {
     struct server_worker *w = arg;
     w->stopping = true;
-    /* A connection may take itself off the list: those that stay are put behind a marker. */
-    struct list rest = w->conns;
-    if (list_empty(&w->conns))
-        return;
-    rest.next->prev = rest.prev->next = &rest;
-    list_init(&w->conns);
-    while (!list_empty(&rest)) {
-        struct list *node = rest.next;
-        list_remove(node);
-        list_append(&w->conns, node);
-        struct server_conn *c = CONTAINER_OF(node, struct server_conn, link);
-        c->ops->stop(c);
-    }
+    each_conn(w, stop_one, NULL);
 }
 
 struct drain {
@@ -269,6 +278,11 @@ static int wait_drained(struct server_worker *w, uint64_t until)
     return 0;
 }
 
+static void kill_one(struct server_conn *c, void *arg)
+{
+    *(size_t *)arg += c->ops->kill(c);
+}
+
 static void drain_conns(void *arg)
 {
     struct drain *d = arg;
@@ -276,10 +290,7 @@ static void drain_conns(void *arg)
     SHIELD();
     if (wait_drained(w, d->until) == 0)
         return;
-    LIST_EACH (&w->conns, node) {
-        struct server_conn *c = CONTAINER_OF(node, struct server_conn, link);
-        d->cut += c->ops->kill(c);
-    }
+    each_conn(w, kill_one, &d->cut);
     (void)wait_drained(w, UINT64_MAX); /* their fibers still use our memory */
 }
 
