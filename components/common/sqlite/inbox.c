@@ -97,10 +97,15 @@ void inbox_close(struct inbox *box)
     ring(box);
 }
 
-static int poll_ms(uint64_t timeout_ns)
+/* Rounded up where only poll(2) is to be had. */
+static int poll_ns(struct pollfd *fd, nfds_t n, uint64_t ns)
 {
-    uint64_t ms = timeout_ns / MS(1) + (timeout_ns % MS(1) ? 1 : 0);
-    return (int)min_u64(ms, 3600 * 1000);
+#ifdef __linux__
+    struct timespec t = { (time_t)(ns / SEC(1)), (long)(ns % SEC(1)) };
+    return ppoll(fd, n, &t, NULL);
+#else
+    return poll(fd, n, (int)min_u64((ns + MS(1) - 1) / MS(1), 3600 * 1000));
+#endif
 }
 
 enum inbox_wake inbox_wait(struct inbox *box, uint64_t timeout_ns)
@@ -115,7 +120,7 @@ enum inbox_wake inbox_wait(struct inbox *box, uint64_t timeout_ns)
         return INBOX_CLOSED;
 
     struct pollfd fd[2] = { { box->pipe[0], POLLIN, 0 }, { box->watch, POLLIN, 0 } };
-    int n = poll(fd, 2, poll_ms(timeout_ns));
+    int n = poll_ns(fd, 2, timeout_ns);
     bool touched = n > 0 && fd[1].revents;
     drain(box->pipe[0]);
     if (touched)

@@ -16,7 +16,12 @@ enum {
 #define IDLE_NS SEC(1)   /* then the WAL is written back */
 #define WATCH_NS MS(500) /* in case the watch missed something */
 #define POLL_NS MS(50)   /* without a watch */
-#define LOOK_NS MS(5)    /* between two looks while jobs keep coming */
+
+/* The watch sees another process write to the WAL, but its commit shows only after its fsync, and
+ * that touches no file: so look again and again, ever less often. */
+#define LOOK_FIRST_NS (MS(1) / 4)
+#define LOOK_LAST_NS MS(200)
+#define LOOK_BUSY_NS MS(5) /* between two looks while jobs keep coming */
 
 static struct sqlite_conn *conn_of(struct sqlite_db *db)
 {
@@ -231,7 +236,7 @@ static bool run_jobs(struct sqlite_db *db)
 }
 
 /* Has another process committed? */
-static void look(struct sqlite_db *db, uint64_t now)
+static void look_now(struct sqlite_db *db, uint64_t now)
 {
     struct sqlite_conn *c = conn_of(db);
     struct error err = { 0 };
@@ -245,6 +250,20 @@ static void look(struct sqlite_db *db, uint64_t now)
         return;
     db->version = version;
     db->config.changed(db->config.arg, c);
+}
+
+static void look(struct sqlite_db *db, enum inbox_wake wake, uint64_t now)
+{
+    if (wake == INBOX_TOUCHED)
+        db->look_step = LOOK_FIRST_NS;
+    else if (now >= db->look_at)
+        db->look_step = min_u64(db->look_step * 2, LOOK_LAST_NS);
+    else if (now - db->looked_at < LOOK_BUSY_NS)
+        return;
+    db->look_at = now + db->look_step;
+    if (db->look_step >= LOOK_LAST_NS) /* from here on rarely */
+        db->look_at = now + (db->inbox.watch >= 0 ? WATCH_NS : POLL_NS);
+    look_now(db, now);
 }
 
 static void upkeep(struct sqlite_db *db, uint64_t now)
@@ -265,7 +284,7 @@ static uint64_t sleep_ns(const struct sqlite_db *db, uint64_t now)
     if (db->dirty)
         ns = min_u64(ns, IDLE_NS);
     if (db->config.watch)
-        ns = min_u64(ns, db->inbox.watch >= 0 ? WATCH_NS : POLL_NS);
+        ns = min_u64(ns, db->look_at > now ? db->look_at - now : 0);
     return ns;
 }
 
@@ -278,7 +297,7 @@ static void start_watch(struct sqlite_db *db)
     if (snprintf(wal, sizeof wal, "%s%s", db->target.path, db->config.no_wal ? "" : "-wal") <
         (int)sizeof wal)
         inbox_watch(&db->inbox, wal);
-    look(db, clock_now_ns());
+    look(db, INBOX_TOUCHED, clock_now_ns());
 }
 
 void *sqlite_writer_main(void *arg)
@@ -301,8 +320,8 @@ void *sqlite_writer_main(void *arg)
             upkeep(db, now);
         if (db->dirty && now - busy_at >= IDLE_NS)
             checkpoint(db, SQLITE_CHECKPOINT_TRUNCATE);
-        if (db->config.watch && (wake != INBOX_JOBS || now - db->looked_at >= LOOK_NS))
-            look(db, now);
+        if (db->config.watch)
+            look(db, wake, now);
         if (reopened != atomic_load(&db->n_reopened)) {
             reopened = atomic_load(&db->n_reopened);
             start_watch(db); /* the WAL may be another file now */

@@ -27,7 +27,7 @@ struct sqlite_db {
     bool dirty;        /* the WAL holds what the file doesn't */
     int checkpoint_at; /* frames in the WAL */
     int64_t version;   /* of the data, as this connection sees it */
-    uint64_t upkeep_at, looked_at;
+    uint64_t upkeep_at, looked_at, look_at, look_step;
 
     _Atomic uint64_t n_groups, n_jobs, n_syncs, n_reopened, n_failed;
 };
