@@ -143,11 +143,20 @@ static str folder(str target)
     return path;
 }
 
+static bool is_absolute(str location)
+{
+    ptrdiff_t mark = str_find(location, S("://"));
+    for (ptrdiff_t i = 0; i < mark; i++)
+        if (location.p[i] == '/' || location.p[i] == '?' || location.p[i] == '#')
+            return false;
+    return mark > 0;
+}
+
 int binding_url_follow(struct arena *a, const struct binding_url *from, str location,
                        struct binding_url *ret, struct error *err)
 {
     str part[3] = { origin(from), S(""), location };
-    if (str_find(location, S("://")) > 0)
+    if (is_absolute(location))
         part[0] = S("");
     else if (str_starts(location, S("//")))
         part[0] = S("http:");
