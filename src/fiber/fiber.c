@@ -33,7 +33,7 @@ static uint64_t fresh_now(struct sched *s)
     return s->now = s->config.now(s->config.ctx);
 }
 
-static void wait_until(struct fiber *f, enum fiber_state state, uint64_t at)
+CO static void wait_until(struct fiber *f, enum fiber_state state, uint64_t at)
 {
     f->state = state;
     if (at != UINT64_MAX)

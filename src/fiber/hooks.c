@@ -30,6 +30,15 @@
 #define VALGRIND_STACK_DEREGISTER(id) (void)(id)
 #endif
 
+size_t hooks_stack_size(size_t asked)
+{
+#ifdef WITH_ASAN
+    return asked * 4;
+#else
+    return asked;
+#endif
+}
+
 void hooks_map(struct hooks *h, const void *bottom, size_t size)
 {
     *h = (struct hooks){ .bottom = bottom, .size = size };

@@ -13,6 +13,9 @@ struct hooks {
     unsigned valgrind_id;
 };
 
+/* The stack that a build really needs: AddressSanitizer's redzones make frames several times
+ * larger. */
+size_t hooks_stack_size(size_t asked);
 /* A stack was mapped: register it. Before it is unmapped: take it back. */
 void hooks_map(struct hooks *h, const void *bottom, size_t size);
 void hooks_unmap(struct hooks *h);

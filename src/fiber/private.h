@@ -62,5 +62,5 @@ struct fiber *pool_take(struct pool *p) WUR; /* NULL out of memory or mappings *
 void pool_give(struct pool *p, struct fiber *f);
 void pool_trim(struct pool *p);
 
-void sched_ready(struct fiber *f);   /* to the end of the queue */
-void sched_suspend(struct fiber *f); /* from f to the scheduler */
+void sched_ready(struct fiber *f);      /* to the end of the queue */
+CO void sched_suspend(struct fiber *f); /* from f to the scheduler */

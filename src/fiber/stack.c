@@ -16,7 +16,7 @@ enum { POOL_MAX = 1024, POOL_IDLE = 32, FIBER_ALIGN = 64 };
 
 void pool_init(struct pool *p, size_t stack_size)
 {
-    *p = (struct pool){ .stack_size = stack_size, .trimmed = true };
+    *p = (struct pool){ .stack_size = hooks_stack_size(stack_size), .trimmed = true };
     list_init(&p->free);
 }
 

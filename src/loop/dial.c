@@ -39,7 +39,7 @@ static void on_lookup(uv_getaddrinfo_t *req, int status, struct addrinfo *found)
     (void)fiber_wake(l->fiber, 0);
 }
 
-static int wait_lookup(struct lookup *l)
+CO static int wait_lookup(struct lookup *l)
 {
     while (!l->done) {
         int r = fiber_park();
@@ -59,7 +59,7 @@ static void collect(const struct addrinfo *found, struct candidates *ret)
     }
 }
 
-static int lookup(const struct address *address, struct candidates *ret, struct error *err)
+CO static int lookup(const struct address *address, struct candidates *ret, struct error *err)
 {
     struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_ADDRCONFIG };
     struct lookup *l = mem_zalloc(sizeof *l);
@@ -110,7 +110,7 @@ static int pending_error(int fd)
 }
 
 /* Waits for the outcome of a connect() that is under way; leaves the errno of a failed one. */
-static int finish_connect(struct stream *s, int *ret_errno)
+CO static int finish_connect(struct stream *s, int *ret_errno)
 {
     *ret_errno = 0;
     int r = stream_wait_writable(s);
@@ -126,8 +126,8 @@ static int tell(struct error *err, int r, const char *text, int e)
     return fail_as(err, (enum code) - r, NULL, "cannot connect to %s: %s", text, cause);
 }
 
-static int connect_to(const union sockaddr_any *addr, socklen_t len, struct stream **ret,
-                      struct error *err)
+CO static int connect_to(const union sockaddr_any *addr, socklen_t len, struct stream **ret,
+                         struct error *err)
 {
     char text[ADDRESS_TEXT_MAX];
     address_format(addr, len, text);
@@ -155,7 +155,7 @@ static int connect_to(const union sockaddr_any *addr, socklen_t len, struct stre
 }
 
 /* Each address gets its share of the time, so that a dead first one leaves some to the others. */
-static int try_each(const struct candidates *c, struct stream **ret, struct error *err)
+CO static int try_each(const struct candidates *c, struct stream **ret, struct error *err)
 {
     int r = -UNAVAILABLE;
     for (size_t i = 0; i < c->n; i++) {

@@ -45,4 +45,4 @@ void timed_stop(struct worker *w, struct timed *t);
 
 /* Runs fn(arg) on worker w, outside of fibers, and waits for it: from a foreign thread, a worker
  * (then at once) or a fiber (shielded). */
-void worker_call(struct worker *w, void (*fn)(void *arg), void *arg);
+CO void worker_call(struct worker *w, void (*fn)(void *arg), void *arg);

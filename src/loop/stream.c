@@ -189,7 +189,7 @@ ssize_t stream_try_read(struct stream *s, void *p, size_t n)
 }
 
 /* A fast peer must not keep the worker to itself. */
-static void take_turns(struct stream *s)
+CO static void take_turns(struct stream *s)
 {
     if (++s->n_eager < EAGER_MAX)
         return;
