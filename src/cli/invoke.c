@@ -41,7 +41,7 @@ static int make_target(struct invoke_job *j)
     return 0;
 }
 
-static void invoke_fiber(void *arg)
+CO static void invoke_fiber(void *arg)
 {
     struct invoke_job *j = arg;
     struct json ignored;

@@ -78,7 +78,7 @@ static int make_target(struct publish_job *j)
     return 0;
 }
 
-static void publish_fiber(void *arg)
+CO static void publish_fiber(void *arg)
 {
     struct publish_job *j = arg;
     const struct ask_where where = { .app = j->o->app,

@@ -111,7 +111,7 @@ CO static void end_helpers(struct run *run)
     (void)wait_group_wait(&run->helpers);
 }
 
-static void run_fiber(void *arg)
+CO static void run_fiber(void *arg)
 {
     struct run *run = arg;
     int r = log_screen_open(&run->screen, STDOUT_FILENO, run->plan->label_width, &run->error);

@@ -9,6 +9,7 @@
 #include <limits.h>
 #include <poll.h>
 #include <stdatomic.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 enum { WRITE_PIECE = 4096, POLL_MS = 200 };
@@ -114,11 +115,21 @@ void log_screen_line(struct log_screen *s, const char *label, int label_colour, 
     (void)waitq_wake_one(&s->work, 0);
 }
 
+/* A status that is wider than the terminal couldn't be erased again. */
+static size_t screen_width(const struct log_screen *s)
+{
+    struct winsize size;
+    return ioctl(s->fd, TIOCGWINSZ, &size) == 0 && size.ws_col > 1 ? size.ws_col : 80;
+}
+
 void log_screen_status(struct log_screen *s, const char *text)
 {
-    if (!s->terminal || strcmp(s->status, text) == 0)
+    char line[sizeof(s->status)];
+    int width = (int)min_size(s->terminal ? screen_width(s) - 1 : 0, sizeof(line) - 1);
+    snprintf(line, sizeof(line), "%.*s", width, text);
+    if (strcmp(s->status, line) == 0)
         return;
-    snprintf(s->status, sizeof(s->status), "%s", text);
+    memcpy(s->status, line, sizeof(line));
     s->status_changed = true;
     (void)waitq_wake_one(&s->work, 0);
 }
@@ -173,7 +184,7 @@ static void make_batch(struct log_screen *s)
     s->status_changed = false;
 }
 
-static void screen_fiber(void *arg)
+CO static void screen_fiber(void *arg)
 {
     struct log_screen *s = arg;
     for (;;) {

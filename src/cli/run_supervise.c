@@ -57,7 +57,7 @@ static void emit(void *arg, str line)
                         line);
 }
 
-static void read_output(void *arg)
+CO static void read_output(void *arg)
 {
     struct proc *p = arg;
     char chunk[LOG_CHUNK];
@@ -228,7 +228,7 @@ CO static bool await_sidecar(struct member *m)
     return m->sidecar_ready && !m->app.stop;
 }
 
-static void supervise(void *arg)
+CO static void supervise(void *arg)
 {
     struct proc *p = arg;
     bool go = p->is_sidecar || await_sidecar(p->member);
@@ -332,7 +332,7 @@ CO static void stop_proc(struct proc *p, uint64_t drain_ns)
 /* The sidecar first: it takes no new events, and what the app is working on can still be answered
  * and acknowledged. Only then the app. So nothing that was acknowledged is lost, and what wasn't
  * comes again. */
-static void stop_member(void *arg)
+CO static void stop_member(void *arg)
 {
     struct member *m = arg;
     stop_proc(&m->sidecar, MS(SIDECAR_DRAIN_MS));

@@ -94,7 +94,7 @@ CO static void ask_member(struct member *m, struct arena *a)
     }
 }
 
-static void watch_member(void *arg)
+CO static void watch_member(void *arg)
 {
     struct member *m = arg;
     while (!m->run->quit) {
@@ -133,7 +133,7 @@ static void reap(struct run *run)
     }
 }
 
-static void take_signals(void *arg)
+CO static void take_signals(void *arg)
 {
     struct run *run = arg;
     struct signalfd_siginfo info;
@@ -219,7 +219,7 @@ static void show_progress(struct run *run)
         snprintf(names + used, sizeof(names) - used, "%s%s", used ? ", " : "", m->plan->name);
     }
     snprintf(text, sizeof(text), "  %zu of %zu ready, waiting for %s%s", up, run->n_members, names,
-             left > NAMES_LEFT_MAX ? " …" : "");
+             left > NAMES_LEFT_MAX ? " ..." : "");
     log_screen_status(&run->screen, up == run->n_members ? "" : text);
 }
 
@@ -254,7 +254,7 @@ static void tell_start(struct run *run)
 }
 
 /* The start is looked at more often than once a second, the processes aren't. */
-static void tick(void *arg)
+CO static void tick(void *arg)
 {
     struct run *run = arg;
     struct usage *usage = mem_zalloc(2 * run->n_members * sizeof(*usage));

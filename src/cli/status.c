@@ -181,7 +181,7 @@ static int print_status(const struct status_job *j)
 
 /* ---- the command ---- */
 
-static void status_fiber(void *arg)
+CO static void status_fiber(void *arg)
 {
     struct status_job *j = arg;
     j->result = ask_find_run(j->arena, j->o->run_name, j->o->port, &j->run, j->err);

@@ -190,16 +190,19 @@ TEST(what_cannot_start_is_told_before_anything_does)
     CHECK_TEXT(f.err.text, "x: there is no command 'no-such-command-here' in PATH: install it, or "
                            "give its path");
 
+    arena_done(&f.arena);
     begin(&f);
     app = (struct run_app){ .id = "x", .runtime_path = "/nowhere" };
     CHECK_EQ(plan(&f, &app, 1), -NOT_FOUND);
     CHECK(str_contains(str_c(f.err.text), S("/nowhere")), "%s", f.err.text);
 
+    arena_done(&f.arena);
     begin(&f);
     f.s.free_port = no_port;
     app = (struct run_app){ .id = "x" };
     CHECK_EQ(plan(&f, &app, 1), -EXHAUSTED);
 
+    arena_done(&f.arena);
     begin(&f);
     struct run_app many[6] = { 0 };
     for (size_t i = 0; i < COUNT(many); i++)
