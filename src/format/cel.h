@@ -8,7 +8,7 @@
 
 enum {
     CEL_SOURCE_MAX = 65536,  /* bytes of source */
-    CEL_DEPTH_MAX = 200,     /* nesting of the expression */
+    CEL_DEPTH_MAX = 64,      /* nesting of the expression, and terms of a chain a + b + c */
     CEL_STEPS_MAX = 1000000, /* steps of one evaluation when the caller gives 0 */
 };
 
@@ -51,7 +51,8 @@ struct cel_value {
 /* What the expression's free names mean. */
 struct cel_env {
     /* false = unknown: using the name is an evaluation error. The value must outlive the
-     * evaluation. name may be qualified ("a.b") when the expression says so. */
+     * evaluation. name may be qualified ("a.b") when the expression says so; of an absolute one,
+     * ".a", both forms are asked for. */
     bool (*lookup)(void *arg, str name, struct cel_value *ret);
     void *arg;
     uint64_t max_steps; /* 0 = CEL_STEPS_MAX */
@@ -87,7 +88,7 @@ static inline struct cel_value cel_string(str v)
     return (struct cel_value){ .kind = CEL_STRING, .s = v };
 }
 /* A validated view; scalars are decoded now (strings into the arena when escaped), lists and maps
- * lazily. A number is a CEL_DOUBLE, or a CEL_INT when it is written as an integer that fits. */
+ * lazily. A number is a CEL_DOUBLE, whole or not, as in Dapr's rules: int(event.data.n) % 2. */
 int cel_json(struct arena *a, struct json v, struct cel_value *ret) WUR;
 const char *cel_kind_name(enum cel_kind kind); /* as type() names it */
 /* Evaluation result as JSON (bytes base64, timestamps and durations as strings, types by name). */
