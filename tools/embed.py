@@ -4,6 +4,7 @@
 Each FILE becomes a row of embedded_files[] (dashboard/embedded.h) whose path is its place below
 ROOT with a slash before it. index.html is listed as "/" too, so a server needs no rule for it.
 """
+
 import sys
 from pathlib import Path
 
@@ -18,7 +19,7 @@ MAX_TOTAL = 150 * 1024  # the page is meant to stay small: past this, cut someth
 
 def c_bytes(data):
     """The bytes as rows of decimal numbers: every C compiler takes those at any length."""
-    rows = (data[i:i + 24] for i in range(0, len(data), 24))
+    rows = (data[i : i + 24] for i in range(0, len(data), 24))
     return ",\n".join("    " + ",".join(map(str, row)) for row in rows)
 
 
@@ -39,7 +40,7 @@ def main(output, root, names):
             rows.append(f'    {{ "{p}", "{TYPES[file.suffix]}", file_{i}, sizeof(file_{i}) }},\n')
     if total > MAX_TOTAL:
         sys.exit(f"embed.py: {total} bytes, over the limit of {MAX_TOTAL}: make the page smaller")
-    text = "/* Made by tools/embed.py: do not edit. */\n#include \"dashboard/embedded.h\"\n\n"
+    text = '/* Made by tools/embed.py: do not edit. */\n#include "dashboard/embedded.h"\n\n'
     text += "\n".join(arrays)
     text += "\nconst struct embedded_file embedded_files[] = {\n" + "".join(rows) + "};\n"
     text += "const size_t n_embedded_files = sizeof(embedded_files) / sizeof(embedded_files[0]);\n"

@@ -7,7 +7,14 @@ import { readings } from "./history.js";
 import { createSpark } from "./spark.js";
 import { create as createEvent, write as writeEvent } from "./events.js";
 
-const KIND_NAME = { service: "Service", topic: "Topic", store: "State store", client: "Outside callers", binding: "Binding", edge: "Connection" };
+const KIND_NAME = {
+  service: "Service",
+  topic: "Topic",
+  store: "State store",
+  client: "Outside callers",
+  binding: "Binding",
+  edge: "Connection",
+};
 
 export function createDetail(panel, events) {
   const v = build(panel);
@@ -31,7 +38,11 @@ export function createDetail(panel, events) {
     if (id !== shown) panel.scrollTop = 0;
     shown = id;
     if (!subject) {
-      fill(v, { kind: "Not here now", name: id, facts: [["", "This part of the system isn't in the feed at the moment."]] });
+      fill(v, {
+        kind: "Not here now",
+        name: id,
+        facts: [["", "This part of the system isn't in the feed at the moment."]],
+      });
       return was !== panel.hidden;
     }
     fill(v, subject.from ? ofEdge(subject, model) : ofNode(subject, model, events), nowMs);
@@ -42,9 +53,16 @@ export function createDetail(panel, events) {
 
 function build(panel) {
   const v = {
-    kind: el("p", "kind"), name: el("h2", "", el("bdi")), close: el("button", "close", "×"),
-    facts: el("dl", "facts"), chart: el("div", "chart"), parts: el("div", "parts"), edges: el("ul", "links"),
-    logHead: el("h3", "", "Latest events"), log: el("ol", "events"), more: el("button", "pick more", "show all"),
+    kind: el("p", "kind"),
+    name: el("h2", "", el("bdi")),
+    close: el("button", "close", "×"),
+    facts: el("dl", "facts"),
+    chart: el("div", "chart"),
+    parts: el("div", "parts"),
+    edges: el("ul", "links"),
+    logHead: el("h3", "", "Latest events"),
+    log: el("ol", "events"),
+    more: el("button", "pick more", "show all"),
   };
   v.close.type = v.more.type = "button";
   attr(v.close, "aria-label", "Close the details");
@@ -52,7 +70,15 @@ function build(panel) {
   v.chartName = el("h3");
   v.chart.append(v.chartName, v.spark.root);
   v.logHead.append(" ", v.more);
-  panel.append(el("header", "", el("div", "", v.kind, v.name), v.close), v.facts, v.chart, v.parts, v.edges, v.logHead, v.log);
+  panel.append(
+    el("header", "", el("div", "", v.kind, v.name), v.close),
+    v.facts,
+    v.chart,
+    v.parts,
+    v.edges,
+    v.logHead,
+    v.log,
+  );
   return v;
 }
 
@@ -61,41 +87,82 @@ const nameOf = (model, id) => model.nodes.get(id)?.label || id;
 
 function ofEdge(e, model) {
   return {
-    kind: `${KIND_NAME.edge} · ${e.kind}`, name: `${nameOf(model, e.from)} → ${nameOf(model, e.to)}`,
+    kind: `${KIND_NAME.edge} · ${e.kind}`,
+    name: `${nameOf(model, e.from)} → ${nameOf(model, e.to)}`,
     facts: [
-      ["calls", fmt.rate(e.rps)], ["errors", fmt.share(e.errorRate), fmt.severity(e.errorRate)],
-      ["p50", fmt.latency(e.p50)], ["p99", fmt.latency(e.p99)], ["in all", fmt.count(e.total)],
+      ["calls", fmt.rate(e.rps)],
+      ["errors", fmt.share(e.errorRate), fmt.severity(e.errorRate)],
+      ["p50", fmt.latency(e.p50)],
+      ["p99", fmt.latency(e.p99)],
+      ["in all", fmt.count(e.total)],
     ],
-    chart: ["Calls per second", "rps " + e.id], parts: [], log: null,
-    edges: [e.from, e.to].map((id, i) => ({ id, label: nameOf(model, id), way: i ? "to" : "from", facts: "" })),
+    chart: ["Calls per second", "rps " + e.id],
+    parts: [],
+    log: null,
+    edges: [e.from, e.to].map((id, i) => ({
+      id,
+      label: nameOf(model, id),
+      way: i ? "to" : "from",
+      facts: "",
+    })),
   };
 }
 
 function ofNode(n, model, events) {
-  const edges = model.edges.filter((e) => e.from === n.id || e.to === n.id).map((e) => {
-    const out = e.from === n.id;
-    return {
-      id: e.id, way: out ? "to" : "from", label: nameOf(model, out ? e.to : e.from),
-      facts: fmt.rate(e.rps) + (e.p99 === null ? "" : ` · p99 ${fmt.latency(e.p99)}`),
-      errors: e.errorRate > 0 ? fmt.share(e.errorRate) : "", severity: fmt.severity(e.errorRate),
-    };
-  }).sort((a, b) => (a.way < b.way ? -1 : a.way > b.way ? 1 : 0));
+  const edges = model.edges
+    .filter((e) => e.from === n.id || e.to === n.id)
+    .map((e) => {
+      const out = e.from === n.id;
+      return {
+        id: e.id,
+        way: out ? "to" : "from",
+        label: nameOf(model, out ? e.to : e.from),
+        facts: fmt.rate(e.rps) + (e.p99 === null ? "" : ` · p99 ${fmt.latency(e.p99)}`),
+        errors: e.errorRate > 0 ? fmt.share(e.errorRate) : "",
+        severity: fmt.severity(e.errorRate),
+      };
+    })
+    .sort((a, b) => (a.way < b.way ? -1 : a.way > b.way ? 1 : 0));
   return {
-    kind: KIND_NAME[n.kind], name: n.label, facts: facts(n), edges, parts: parts(n),
-    chart: "rps" in n ? ["Requests per second", "rps " + n.id] : n.kind === "topic" ? ["Messages waiting", "depth " + n.id] : null,
+    kind: KIND_NAME[n.kind],
+    name: n.label,
+    facts: facts(n),
+    edges,
+    parts: parts(n),
+    chart:
+      "rps" in n
+        ? ["Requests per second", "rps " + n.id]
+        : n.kind === "topic"
+          ? ["Messages waiting", "depth " + n.id]
+          : null,
     log: n.kind === "service" ? { app: n.id, rows: events.of(n.id, 6) } : null,
   };
 }
 
 function facts(n) {
   if (n.kind === "service")
-    return [["requests", fmt.rate(n.rps)], ["errors", fmt.share(n.errorRate), fmt.severity(n.errorRate)], ["instances", n.instances.length || fmt.DASH]];
+    return [
+      ["requests", fmt.rate(n.rps)],
+      ["errors", fmt.share(n.errorRate), fmt.severity(n.errorRate)],
+      ["instances", n.instances.length || fmt.DASH],
+    ];
   if (n.kind === "topic")
-    return [["waiting", fmt.count(n.depth)], ["oldest", fmt.duration(n.oldest)], ["dead", fmt.count(n.dead), n.dead > 0 ? "bad" : "ok"],
-      ["published", fmt.rate(n.publishRps)], ["delivered", fmt.rate(n.deliverRps)], ["pub/sub", n.pubsub || fmt.DASH]];
+    return [
+      ["waiting", fmt.count(n.depth)],
+      ["oldest", fmt.duration(n.oldest)],
+      ["dead", fmt.count(n.dead), n.dead > 0 ? "bad" : "ok"],
+      ["published", fmt.rate(n.publishRps)],
+      ["delivered", fmt.rate(n.deliverRps)],
+      ["pub/sub", n.pubsub || fmt.DASH],
+    ];
   if (n.kind === "store")
-    return [["operations", fmt.rate(n.rps)], ["p99", fmt.latency(n.p99)], ["errors", fmt.share(n.errorRate), fmt.severity(n.errorRate)],
-      ["app", n.app || fmt.DASH], ["type", n.type || fmt.DASH]];
+    return [
+      ["operations", fmt.rate(n.rps)],
+      ["p99", fmt.latency(n.p99)],
+      ["errors", fmt.share(n.errorRate), fmt.severity(n.errorRate)],
+      ["app", n.app || fmt.DASH],
+      ["type", n.type || fmt.DASH],
+    ];
   return [];
 }
 
@@ -103,13 +170,29 @@ function facts(n) {
 function parts(n) {
   if (n.kind === "service")
     return n.instances.map((i) => ({
-      name: i.name, state: i.state, aside: [i.state, i.zone && `zone ${i.zone}`, i.restarts ? `${i.restarts} restarts` : ""].filter(Boolean).join(" · "),
-      line: i.state === "stopped" ? `not running${i.pid === null ? "" : ` · was pid ${i.pid}`}` : [i.pid === null ? "" : `pid ${i.pid}`, i.appPort === null ? "" : `port ${i.appPort}`, i.cpu === null ? "" : `cpu ${fmt.share(i.cpu)}`,
-        i.rss === null ? "" : fmt.bytes(i.rss), i.uptime === null ? "" : `up ${fmt.duration(i.uptime)}`].filter(Boolean).join(" · "),
+      name: i.name,
+      state: i.state,
+      aside: [i.state, i.zone && `zone ${i.zone}`, i.restarts ? `${i.restarts} restarts` : ""]
+        .filter(Boolean)
+        .join(" · "),
+      line:
+        i.state === "stopped"
+          ? `not running${i.pid === null ? "" : ` · was pid ${i.pid}`}`
+          : [
+              i.pid === null ? "" : `pid ${i.pid}`,
+              i.appPort === null ? "" : `port ${i.appPort}`,
+              i.cpu === null ? "" : `cpu ${fmt.share(i.cpu)}`,
+              i.rss === null ? "" : fmt.bytes(i.rss),
+              i.uptime === null ? "" : `up ${fmt.duration(i.uptime)}`,
+            ]
+              .filter(Boolean)
+              .join(" · "),
     }));
   if (n.kind === "topic")
     return n.consumers.map((c) => ({
-      name: c.app, state: c.dead > 0 ? "unhealthy" : "healthy", aside: "consumer",
+      name: c.app,
+      state: c.dead > 0 ? "unhealthy" : "healthy",
+      aside: "consumer",
       line: `${fmt.count(c.depth)} waiting · oldest ${fmt.duration(c.oldest)} · ${fmt.count(c.dead)} dead`,
     }));
   return [];
@@ -118,24 +201,37 @@ function parts(n) {
 function fill(v, d, nowMs) {
   text(v.kind, d.kind);
   text(v.name.firstChild, d.name);
-  keyed(v.facts, d.facts, (f) => f[0], () => el("div", "", el("dt"), el("dd")), (e, [name, value, severity]) => {
-    text(e.firstChild, name);
-    text(e.lastChild, value);
-    attr(e, "class", severity ? "e-" + severity : "");
-  });
+  keyed(
+    v.facts,
+    d.facts,
+    (f) => f[0],
+    () => el("div", "", el("dt"), el("dd")),
+    (e, [name, value, severity]) => {
+      text(e.firstChild, name);
+      text(e.lastChild, value);
+      attr(e, "class", severity ? "e-" + severity : "");
+    },
+  );
   v.chart.hidden = !d.chart;
   if (d.chart) {
     text(v.chartName, d.chart[0]);
     v.spark.update(readings(d.chart[1]), nowMs, 1);
   }
-  keyed(v.parts, (d.parts || []).map((p, i) => ({ ...p, i })), (p) => p.i, createPart, writePart);
+  keyed(
+    v.parts,
+    (d.parts || []).map((p, i) => ({ ...p, i })),
+    (p) => p.i,
+    createPart,
+    writePart,
+  );
   keyed(v.edges, d.edges || [], (e) => e.id, createLink, writeLink);
   v.logHead.hidden = v.log.hidden = !d.log || !d.log.rows.length;
   if (d.log) v.more.app = d.log.app;
   keyed(v.log, d.log ? d.log.rows : [], (e) => e.id, createEvent, writeEvent);
 }
 
-const createPart = () => el("div", "part", el("p", "state", el("i"), el("bdi"), el("small")), el("p", "line"));
+const createPart = () =>
+  el("div", "part", el("p", "state", el("i"), el("bdi"), el("small")), el("p", "line"));
 
 function writePart(e, p) {
   attr(e.firstChild, "class", "state i-" + p.state);

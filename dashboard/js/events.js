@@ -28,23 +28,46 @@ export function createEvents(section) {
     const want = place();
     const needle = want.find.toLowerCase();
     const least = WEIGHT[want.level] || 0;
-    const rows = [...known.values()].sort((a, b) => b.id - a.id).filter((e) =>
-      (!want.app || e.app === want.app) && WEIGHT[e.level] >= least
-      && (!needle || e.text.toLowerCase().includes(needle) || e.app.toLowerCase().includes(needle)));
+    const rows = [...known.values()]
+      .sort((a, b) => b.id - a.id)
+      .filter(
+        (e) =>
+          (!want.app || e.app === want.app) &&
+          WEIGHT[e.level] >= least &&
+          (!needle ||
+            e.text.toLowerCase().includes(needle) ||
+            e.app.toLowerCase().includes(needle)),
+      );
     options(want.app);
     if (level.value !== want.level) level.value = WEIGHT[want.level] ? want.level : "";
     if (find.value !== want.find) find.value = want.find;
-    const shown = rows.length ? rows.slice(0, 200) : [{ id: "none", level: "none", at: null, app: "", text: known.size ? "No event matches the filter." : "Nothing happened yet." }];
+    const shown = rows.length
+      ? rows.slice(0, 200)
+      : [
+          {
+            id: "none",
+            level: "none",
+            at: null,
+            app: "",
+            text: known.size ? "No event matches the filter." : "Nothing happened yet.",
+          },
+        ];
     keyed(list, shown, (e) => e.id, create, write);
     text(count, rows.length === known.size ? known.size || "" : `${rows.length} of ${known.size}`);
   }
 
   function options(chosen) {
     const names = chosen && !apps.includes(chosen) ? [...apps, chosen] : apps;
-    keyed(app, ["", ...names], (n) => n, () => el("option"), (o, n) => {
-      o.value = n;
-      text(o, n || "all apps");
-    });
+    keyed(
+      app,
+      ["", ...names],
+      (n) => n,
+      () => el("option"),
+      (o, n) => {
+        o.value = n;
+        text(o, n || "all apps");
+      },
+    );
     if (app.value !== chosen) app.value = chosen;
   }
 
@@ -56,10 +79,18 @@ export function createEvents(section) {
       uptime = model.uptime;
       for (const e of model.events) known.set(e.id, e);
       while (known.size > KEEP) known.delete(known.keys().next().value);
-      apps = [...new Set([...model.services.map((s) => s.id), ...[...known.values()].map((e) => e.app)])].filter(Boolean).sort();
+      apps = [
+        ...new Set([...model.services.map((s) => s.id), ...[...known.values()].map((e) => e.app)]),
+      ]
+        .filter(Boolean)
+        .sort();
       draw();
     },
-    of: (id, n) => [...known.values()].filter((e) => e.app === id).sort((a, b) => b.id - a.id).slice(0, n),
+    of: (id, n) =>
+      [...known.values()]
+        .filter((e) => e.app === id)
+        .sort((a, b) => b.id - a.id)
+        .slice(0, n),
   };
 }
 

@@ -4,13 +4,16 @@ export const DASH = "–";
 
 const known = (v) => typeof v === "number" && Number.isFinite(v);
 
-/** Up to three significant digits, thousands as k, M, G: 0.31, 42, 1.25k. */
+/** Two or three significant digits, thousands as k, M, G: 0.31, 4.2, 42, 1.25k. */
 export function count(v) {
   if (!known(v)) return DASH;
   const a = Math.abs(v);
-  if (a < 1000) return digits(v);
+  if (a < 999.5) return digits(v);
   const step = a < 999500 ? [1e3, "k"] : a < 999.5e6 ? [1e6, "M"] : [1e9, "G"];
-  return digits(v / step[0]) + step[1];
+  const scaled = v / step[0];
+  return (
+    trim(scaled.toFixed(Math.abs(scaled) < 9.995 ? 2 : Math.abs(scaled) < 99.95 ? 1 : 0)) + step[1]
+  );
 }
 
 function digits(v) {
@@ -30,7 +33,7 @@ export const rate = (v) => (known(v) ? count(v) + "/s" : DASH);
 /** A latency in milliseconds as [number, unit]. */
 export function latencyParts(v) {
   if (!known(v)) return [DASH, ""];
-  if (v < 0.995) return [v < 0.01 ? "<0.01" : trim(v.toFixed(2)), "ms"];
+  if (v < 0.995) return [digits(v), "ms"];
   if (v < 999.5) return [digits(v), "ms"];
   if (v < 99950) return [trim((v / 1000).toFixed(v < 9950 ? 2 : 1)), "s"];
   return [digits(v / 60000), "min"];
@@ -57,7 +60,7 @@ export function bytes(v) {
 /** A length of time in seconds: "0.4 s", "12 s", "3 min 20 s", "2 h 5 min". */
 export function duration(v) {
   if (!known(v) || v < 0) return DASH;
-  if (v < 1) return Math.round(v * 1000) + "\u202fms";
+  if (v < 0.9995) return Math.round(v * 1000) + "\u202fms";
   if (v < 9.95) return trim(v.toFixed(1)) + "\u202fs";
   const s = Math.round(v);
   if (s < 60) return s + "\u202fs";
@@ -74,7 +77,9 @@ function pair(a, unitA, b, unitB) {
 export function clock(ms) {
   if (!known(ms)) return DASH;
   const d = new Date(ms);
-  return [d.getHours(), d.getMinutes(), d.getSeconds()].map((n) => String(n).padStart(2, "0")).join(":");
+  return [d.getHours(), d.getMinutes(), d.getSeconds()]
+    .map((n) => String(n).padStart(2, "0"))
+    .join(":");
 }
 
 /** How bad an error share is; one rule for edges, nodes, tables and tiles. */

@@ -18,13 +18,31 @@ const LEAST_FIT = 0.62; // smaller can't be read: then the graph scrolls sideway
 export function createGraph(card) {
   const scene = card.querySelector("#scene");
   const world = svg("g", { class: "world" });
-  const layer = { edges: svg("g", { class: "edges" }), labels: svg("g", { class: "labels" }), nodes: svg("g", { class: "nodes" }) };
+  const layer = {
+    edges: svg("g", { class: "edges" }),
+    labels: svg("g", { class: "labels" }),
+    nodes: svg("g", { class: "nodes" }),
+  };
   world.append(layer.edges, layer.labels, layer.nodes);
   scene.append(world);
   const g = {
-    card, scene, world, layer, stage: card.querySelector(".stage"), particles: createParticles(card.querySelector("#particles")),
-    nodes: new Map(), edges: new Map(), memory: new Map(), shown: { nodes: [], edges: [] },
-    at: { nodes: new Map(), edges: new Map() }, goal: null, glide: 0, structure: "", compact: false, hover: "", focusId: "",
+    card,
+    scene,
+    world,
+    layer,
+    stage: card.querySelector(".stage"),
+    particles: createParticles(card.querySelector("#particles")),
+    nodes: new Map(),
+    edges: new Map(),
+    memory: new Map(),
+    shown: { nodes: [], edges: [] },
+    at: { nodes: new Map(), edges: new Map() },
+    goal: null,
+    glide: 0,
+    structure: "",
+    compact: false,
+    hover: "",
+    focusId: "",
     still: matchMedia("(prefers-reduced-motion: reduce)"),
   };
   listen(g);
@@ -45,7 +63,10 @@ export function createGraph(card) {
 function update(g, model, nowMs) {
   const [nodes, edges] = remember(g, model, nowMs);
   g.shown = { nodes, edges };
-  const structure = JSON.stringify([nodes.map((n) => [n.id, n.kind]).sort(), edges.map((e) => e.id).sort()]);
+  const structure = JSON.stringify([
+    nodes.map((n) => [n.id, n.kind]).sort(),
+    edges.map((e) => e.id).sort(),
+  ]);
   syncNodes(g, nodes);
   syncEdges(g, edges);
   if (structure !== g.structure) {
@@ -61,12 +82,20 @@ function update(g, model, nowMs) {
 
 /** Adds the edges of the last half minute, and the outside nodes that only they name. */
 function remember(g, model, nowMs) {
-  for (const e of model.edges) g.memory.set(e.id, { edge: e, from: model.nodes.get(e.from), to: model.nodes.get(e.to), seen: nowMs });
+  for (const e of model.edges)
+    g.memory.set(e.id, {
+      edge: e,
+      from: model.nodes.get(e.from),
+      to: model.nodes.get(e.to),
+      seen: nowMs,
+    });
   const nodes = new Map(model.nodes);
   const edges = [];
   for (const [id, m] of g.memory) {
     const present = m.seen === nowMs;
-    const keep = [m.from, m.to].every((n) => nodes.has(n.id) || n.kind === "client" || n.kind === "binding");
+    const keep = [m.from, m.to].every(
+      (n) => nodes.has(n.id) || n.kind === "client" || n.kind === "binding",
+    );
     if (!keep || nowMs - m.seen > FORGET_MS) {
       g.memory.delete(id);
       continue;
@@ -117,7 +146,11 @@ function createEdge(g, e) {
   const head = svg("path", { class: "head" });
   const title = svg("title");
   const root = svg("g", { class: "edge" }, title, hit, line, head);
-  const rows = [svg("tspan", { class: "l1" }), svg("tspan", { class: "le" }), svg("text", { class: "l2", y: 12 })];
+  const rows = [
+    svg("tspan", { class: "l1" }),
+    svg("tspan", { class: "le" }),
+    svg("text", { class: "l2", y: 12 }),
+  ];
   const back = svg("rect", { rx: 5, y: -11 });
   const label = svg("g", { class: "label" }, back, svg("text", {}, rows[0], rows[1]), rows[2]);
   root.dataset.id = label.dataset.id = e.id;
@@ -125,7 +158,19 @@ function createEdge(g, e) {
   root.dataset.to = e.to;
   g.layer.edges.append(root);
   g.layer.labels.append(label);
-  return { root, hit, line, head, title, label, back, rows, labelAt: [0, 0], polyline: [], model: e };
+  return {
+    root,
+    hit,
+    line,
+    head,
+    title,
+    label,
+    back,
+    rows,
+    labelAt: [0, 0],
+    polyline: [],
+    model: e,
+  };
 }
 
 function drawEdge(v, e) {
@@ -140,7 +185,10 @@ function drawEdge(v, e) {
   text(v.rows[1], e.errorRate > 0 ? "  " + fmt.share(e.errorRate) : "");
   text(v.rows[2], e.p50 === null && e.p99 === null ? "" : latencies(e));
   backLabel(v);
-  text(v.title, `${e.from} → ${e.to}\n${e.kind}, ${fmt.rate(e.rps)}, p50 ${fmt.latency(e.p50)}, p99 ${fmt.latency(e.p99)}, errors ${fmt.share(e.errorRate)}`);
+  text(
+    v.title,
+    `${e.from} → ${e.to}\n${e.kind}, ${fmt.rate(e.rps)}, p50 ${fmt.latency(e.p50)}, p99 ${fmt.latency(e.p99)}, errors ${fmt.share(e.errorRate)}`,
+  );
 }
 
 /** A plate behind the label, so that neither line nor comet runs through the figures. */
@@ -175,18 +223,25 @@ function relayout(g, jump) {
   const narrow = box / unit < 620;
   const panel = g.card.querySelector("#detail"); // null while it is in the side column
   const taken = panel && !panel.hidden && !narrow ? panel.offsetWidth + 12 * unit : 0;
-  const base = parseFloat(getComputedStyle(g.card).getPropertyValue("--graph-h")) * innerHeight / 100 || 400;
+  const base =
+    (parseFloat(getComputedStyle(g.card).getPropertyValue("--graph-h")) * innerHeight) / 100 || 400;
   const wide = (box - taken) / unit - 2 * PAD;
   const tall = Math.max(300, base / unit - 2 * PAD - 16);
   g.compact = nodes.length >= COMPACT_FROM;
   const sized = nodes.map((n) => ({ id: n.id, ...sizeOf(n, g.compact) }));
   const attempt = (vertical) => {
     const before = g.goal && g.vertical === vertical ? g.goal : null;
-    const found = layout(sized, edges, roomFor(g.compact, vertical, wide, tall, nodes.length, taken > 0), before);
+    const found = layout(
+      sized,
+      edges,
+      roomFor(g.compact, vertical, wide, tall, nodes.length, taken > 0),
+      before,
+    );
     return { found, vertical, fit: wide / Math.max(1, found.width) };
   };
   let best = attempt(narrow);
-  if (!narrow && best.fit < 0.6) { // a long chain reads better from top to bottom
+  if (!narrow && best.fit < 0.6) {
+    // a long chain reads better from top to bottom
     const down = attempt(true);
     if (down.fit > best.fit * 1.3 && down.found.height < 2200) best = down;
   }
@@ -206,8 +261,12 @@ function roomFor(compact, vertical, wide, tall, n, tight) {
   const fits = Math.floor((across + 14) / cell);
   const most = vertical ? Math.max(2, fits) : Math.max(4, fits, Math.ceil(n / 7));
   return {
-    along: vertical ? 0 : wide, across, vertical, maxPerLayer: most,
-    minGap: vertical ? (compact ? 34 : 70) : compact ? (tight ? 38 : 54) : tight ? 58 : 92, maxGap: vertical ? 76 : 210,
+    along: vertical ? 0 : wide,
+    across,
+    vertical,
+    maxPerLayer: most,
+    minGap: vertical ? (compact ? 34 : 70) : compact ? (tight ? 38 : 54) : tight ? 58 : 92,
+    maxGap: vertical ? 76 : 210,
     gapAcross: vertical ? 14 : compact ? 12 : 20,
   };
 }
@@ -219,13 +278,19 @@ function aimView(g, found, room) {
   const calm = room.vertical ? need : Math.max(360, need * 1.7); // no more air than this above and below
   const tall = Math.max(Math.min(calm, room.tall), need);
   const k = fitWidth * room.unit;
-  const w = Math.max(g.card.clientWidth, Math.ceil(found.width * k + 2 * PAD * room.unit + room.taken));
+  const w = Math.max(
+    g.card.clientWidth,
+    Math.ceil(found.width * k + 2 * PAD * room.unit + room.taken),
+  );
   const h = Math.round((tall + 2 * PAD + 16) * room.unit);
   style(g.card, "height", h + g.card.offsetHeight - g.card.clientHeight + "px"); // and its border
   style(g.stage, "width", w + "px");
   const dx = (w - room.taken - found.width * k) / 2;
   const dy = (h - (12 + found.height) * k) / 2;
-  g.world.setAttribute("transform", `translate(${dx.toFixed(1)} ${dy.toFixed(1)}) scale(${k.toFixed(4)})`);
+  g.world.setAttribute(
+    "transform",
+    `translate(${dx.toFixed(1)} ${dy.toFixed(1)}) scale(${k.toFixed(4)})`,
+  );
   g.particles.resize({ k, dx, dy, w, h });
 }
 
@@ -254,11 +319,16 @@ function apply(g, from, goal, f) {
     const was = from.nodes.get(id) || [to.x, to.y];
     const now = [mix(was[0], to.x, f), mix(was[1], to.y, f)];
     g.at.nodes.set(id, now);
-    g.nodes.get(id)?.setAttribute("transform", `translate(${now[0].toFixed(1)} ${now[1].toFixed(1)})`);
+    g.nodes
+      .get(id)
+      ?.setAttribute("transform", `translate(${now[0].toFixed(1)} ${now[1].toFixed(1)})`);
   }
   for (const [id, to] of goal.edges) {
     const was = from.edges.get(id);
-    const points = was && was.length === to.length ? to.map((p, i) => [mix(was[i][0], p[0], f), mix(was[i][1], p[1], f)]) : to;
+    const points =
+      was && was.length === to.length
+        ? to.map((p, i) => [mix(was[i][0], p[0], f), mix(was[i][1], p[1], f)])
+        : to;
     g.at.edges.set(id, points);
     const v = g.edges.get(id);
     if (v) drawPath(v, pieces(points, g.vertical), g.vertical);
@@ -279,14 +349,25 @@ function pieces(points, vertical) {
   for (let i = 1; i < points.length; i++) {
     const [a, b] = [points[i - 1], points[i]];
     const half = vertical ? (b[1] - a[1]) / 2 : (b[0] - a[0]) / 2;
-    out.push(vertical ? [a, [a[0], a[1] + half], [b[0], b[1] - half], b] : [a, [a[0] + half, a[1]], [b[0] - half, b[1]], b]);
+    out.push(
+      vertical
+        ? [a, [a[0], a[1] + half], [b[0], b[1] - half], b]
+        : [a, [a[0] + half, a[1]], [b[0] - half, b[1]], b],
+    );
   }
   return out;
 }
 
 function loop([x, y], { w, h }) {
   const top = y - h / 2;
-  return [[[x + w / 2 - 16, top], [x + w / 2 - 12, top - 30], [x + w / 2 - 52, top - 30], [x + w / 2 - 44, top]]];
+  return [
+    [
+      [x + w / 2 - 16, top],
+      [x + w / 2 - 12, top - 30],
+      [x + w / 2 - 52, top - 30],
+      [x + w / 2 - 44, top],
+    ],
+  ];
 }
 
 function drawPath(v, curves, vertical) {
@@ -296,12 +377,17 @@ function drawPath(v, curves, vertical) {
   const [x, y] = end[3];
   const tip = vertical ? [x, y - back] : [x - back, y];
   const drawn = [...curves.slice(0, -1), [end[0], end[1], end[2], tip]];
-  const d = "M" + xy(drawn[0][0]) + drawn.map((c) => `C${xy(c[1])} ${xy(c[2])} ${xy(c[3])}`).join("");
+  const d =
+    "M" + xy(drawn[0][0]) + drawn.map((c) => `C${xy(c[1])} ${xy(c[2])} ${xy(c[3])}`).join("");
   attr(v.line, "d", d);
   attr(v.hit, "d", d);
-  attr(v.head, "d", vertical
-    ? `M${xy([x, y - sign])}L${xy([x - 4, y - back])}L${xy([x + 4, y - back])}Z`
-    : `M${xy([x - sign, y])}L${xy([x - back, y - 4])}L${xy([x - back, y + 4])}Z`);
+  attr(
+    v.head,
+    "d",
+    vertical
+      ? `M${xy([x, y - sign])}L${xy([x - 4, y - back])}L${xy([x + 4, y - back])}Z`
+      : `M${xy([x - sign, y])}L${xy([x - back, y - 4])}L${xy([x - back, y + 4])}Z`,
+  );
   v.polyline = sample(drawn);
 }
 
@@ -313,7 +399,11 @@ function sample(curves) {
     for (let i = 1; i <= 16; i++) {
       const t = i / 16;
       const [u, s] = [1 - t, t];
-      line.push([0, 1].map((k) => u * u * u * a[k] + 3 * u * u * s * b[k] + 3 * u * s * s * c[k] + s * s * s * d[k]));
+      line.push(
+        [0, 1].map(
+          (k) => u * u * u * a[k] + 3 * u * u * s * b[k] + 3 * u * s * s * c[k] + s * s * s * d[k],
+        ),
+      );
     }
   return line;
 }
@@ -330,18 +420,22 @@ function placeLabels(g) {
     const v = g.edges.get(id);
     if (!v) continue;
     const line = sample(pieces(points, g.vertical));
-    const spots = [0.5, 0.42, 0.58, 0.34, 0.66, 0.27, 0.73, 0.2, 0.8].map((f) => line[Math.round(f * (line.length - 1))]);
-    const cost = (p) => boxes.reduce((sum, b) => sum + overlap([p[0] - 35, p[1] - 13, p[0] + 35, p[1] + 13], b), 0);
+    const spots = [0.5, 0.42, 0.58, 0.34, 0.66, 0.27, 0.73, 0.2, 0.8].map(
+      (f) => line[Math.round(f * (line.length - 1))],
+    );
+    const cost = (p) =>
+      boxes.reduce((sum, b) => sum + overlap([p[0] - 35, p[1] - 13, p[0] + 35, p[1] + 13], b), 0);
     let best = spots[0];
     let least = cost(best);
-    for (const p of spots) if (cost(p) < least - 1) (best = p), (least = cost(p));
+    for (const p of spots) if (cost(p) < least - 1) ((best = p), (least = cost(p)));
     boxes.push([best[0] - 35, best[1] - 13, best[0] + 35, best[1] + 13]);
     v.labelAt = [best[0], best[1] - 2];
   }
 }
 
 const overlap = (a, b) =>
-  Math.max(0, Math.min(a[2], b[2]) - Math.max(a[0], b[0])) * Math.max(0, Math.min(a[3], b[3]) - Math.max(a[1], b[1]));
+  Math.max(0, Math.min(a[2], b[2]) - Math.max(a[0], b[0])) *
+  Math.max(0, Math.min(a[3], b[3]) - Math.max(a[1], b[1]));
 
 /* ---- what is picked, and the reader's hands ---- */
 
@@ -350,14 +444,18 @@ function mark(g) {
   const picked = g.hover || place().sel;
   const touching = new Set();
   for (const e of g.shown.edges)
-    if (e.id === picked || e.from === picked || e.to === picked) [e.id, e.from, e.to].forEach((id) => touching.add(id));
+    if (e.id === picked || e.from === picked || e.to === picked)
+      [e.id, e.from, e.to].forEach((id) => touching.add(id));
   if (g.nodes.has(picked)) touching.add(picked);
   const any = touching.size > 0;
   const few = g.shown.edges.length <= LABELS_UP_TO && !g.compact;
   for (const [id, e] of g.nodes) {
     const flags = (any && !touching.has(id) ? " dim" : "") + (id === place().sel ? " picked" : "");
     if (e.flags !== flags) {
-      e.setAttribute("class", (e.getAttribute("class") || "node").replace(e.flags || "", "") + flags);
+      e.setAttribute(
+        "class",
+        (e.getAttribute("class") || "node").replace(e.flags || "", "") + flags,
+      );
       e.flags = flags;
     }
     attr(e, "aria-pressed", id === place().sel ? "true" : "false");
@@ -381,7 +479,11 @@ function tabStop(g) {
 }
 
 function feedParticles(g) {
-  g.particles.update(g.shown.edges.map((e) => ({ ...e, line: g.edges.get(e.id).polyline })).filter((e) => e.line.length > 1));
+  g.particles.update(
+    g.shown.edges
+      .map((e) => ({ ...e, line: g.edges.get(e.id).polyline }))
+      .filter((e) => e.line.length > 1),
+  );
 }
 
 function listen(g) {
@@ -432,7 +534,7 @@ function nearest(g, id, [dx, dy]) {
     const aside = Math.abs((ox - x) * dy) + Math.abs((oy - y) * dx);
     if (other === id || ahead < 8) continue;
     const cost = ahead + 2 * aside;
-    if (cost < least) (least = cost), (best = other);
+    if (cost < least) ((least = cost), (best = other));
   }
   return best;
 }

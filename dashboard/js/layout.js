@@ -33,8 +33,16 @@ function build(nodes, edges, room, before) {
   for (const n of sorted) {
     const old = before?.nodes.get(n.id);
     cells.set(n.id, {
-      id: n.id, real: true, along: room.vertical ? n.h : n.w, across: room.vertical ? n.w : n.h,
-      layer: 0, pos: 0, at: 0, hint: old ? (room.vertical ? old.x : old.y) : null, next: [], prev: [],
+      id: n.id,
+      real: true,
+      along: room.vertical ? n.h : n.w,
+      across: room.vertical ? n.w : n.h,
+      layer: 0,
+      pos: 0,
+      at: 0,
+      hint: old ? (room.vertical ? old.x : old.y) : null,
+      next: [],
+      prev: [],
     });
   }
   const links = edges.filter((e) => e.from !== e.to && cells.has(e.from) && cells.has(e.to));
@@ -52,8 +60,11 @@ function orient(cells, links) {
     out.get(l.from).push(l);
     into.set(l.to, into.get(l.to) + 1);
   }
-  const roots = [...cells.keys()].sort((a, b) => (into.get(a) ? 1 : 0) - (into.get(b) ? 1 : 0)
-    || (out.get(b).length - into.get(b)) - (out.get(a).length - into.get(a)));
+  const roots = [...cells.keys()].sort(
+    (a, b) =>
+      (into.get(a) ? 1 : 0) - (into.get(b) ? 1 : 0) ||
+      out.get(b).length - into.get(b) - (out.get(a).length - into.get(a)),
+  );
   const state = new Map();
   const turned = new Set();
   for (const root of roots) {
@@ -73,9 +84,11 @@ function orient(cells, links) {
       }
     }
   }
-  return links.map((l) => turned.has(l)
-    ? { id: l.id, a: cells.get(l.to), b: cells.get(l.from), turned: true }
-    : { id: l.id, a: cells.get(l.from), b: cells.get(l.to), turned: false });
+  return links.map((l) =>
+    turned.has(l)
+      ? { id: l.id, a: cells.get(l.to), b: cells.get(l.from), turned: true }
+      : { id: l.id, a: cells.get(l.from), b: cells.get(l.to), turned: false },
+  );
 }
 
 /** Longest path, but a layer that is full passes the node on to the next one. */
@@ -83,8 +96,9 @@ function assignLayers(g, maxPerLayer) {
   const waiting = new Map();
   const after = new Map();
   const before = new Map();
-  for (const c of g.cells.values()) waiting.set(c, new Set()), after.set(c, new Set()), before.set(c, waiting.get(c));
-  for (const l of g.links) waiting.get(l.b).add(l.a), after.get(l.a).add(l.b);
+  for (const c of g.cells.values())
+    (waiting.set(c, new Set()), after.set(c, new Set()), before.set(c, waiting.get(c)));
+  for (const l of g.links) (waiting.get(l.b).add(l.a), after.get(l.a).add(l.b));
   const linked = (c) => after.get(c).size || callers.get(c).length;
   const callers = new Map([...g.cells.values()].map((c) => [c, [...before.get(c)]]));
   const filled = [];
@@ -97,7 +111,10 @@ function assignLayers(g, maxPerLayer) {
   while (ready.length) {
     const next = [];
     for (const c of ready) {
-      put(c, callers.get(c).reduce((m, p) => Math.max(m, p.layer + 1), 0));
+      put(
+        c,
+        callers.get(c).reduce((m, p) => Math.max(m, p.layer + 1), 0),
+      );
       for (const s of after.get(c)) {
         waiting.get(s).delete(c);
         if (!waiting.get(s).size) next.push(s);
@@ -125,7 +142,8 @@ function putLonely(c, filled, maxPerLayer) {
   let best = 0;
   for (let i = 0; i < filled.length; i++) if ((filled[i] || 0) < (filled[best] || 0)) best = i;
   const wide = Math.max(1, Math.min(5, maxPerLayer));
-  if ((filled[best] || 0) >= Math.min(maxPerLayer, 2 + filled.length) && filled.length < wide) best = filled.length;
+  if ((filled[best] || 0) >= Math.min(maxPerLayer, 2 + filled.length) && filled.length < wide)
+    best = filled.length;
   if ((filled[best] || 0) >= maxPerLayer) best = filled.length;
   c.layer = best;
   filled[best] = (filled[best] || 0) + 1;
@@ -139,13 +157,25 @@ function addPlaceholders(g, room, before) {
     const route = [l.a];
     const old = oldTrack(l, room, before);
     for (let i = l.a.layer + 1; i < l.b.layer; i++) {
-      const hint = old.length === 2 * (l.b.layer - l.a.layer) ? old[2 * (i - l.a.layer)] : midway(l, i);
-      const p = { real: false, along: 0, across: 6, layer: i, pos: 0, at: 0, hint, next: [], prev: [] };
+      const hint =
+        old.length === 2 * (l.b.layer - l.a.layer) ? old[2 * (i - l.a.layer)] : midway(l, i);
+      const p = {
+        real: false,
+        along: 0,
+        across: 6,
+        layer: i,
+        pos: 0,
+        at: 0,
+        hint,
+        next: [],
+        prev: [],
+      };
       g.layers[i].push(p);
       route.push(p);
     }
     route.push(l.b);
-    for (let i = 1; i < route.length; i++) route[i - 1].next.push(route[i]), route[i].prev.push(route[i - 1]);
+    for (let i = 1; i < route.length; i++)
+      (route[i - 1].next.push(route[i]), route[i].prev.push(route[i - 1]));
     g.routes.set(l.id, { route, turned: l.turned });
   }
 }
@@ -208,10 +238,12 @@ function seedFromHints(layer) {
 function sweep(g, forward) {
   const layers = forward ? g.layers : [...g.layers].reverse();
   for (const layer of layers) {
-    const keys = new Map(layer.map((c) => {
-      const n = forward ? c.prev : c.next;
-      return [c, n.length ? n.reduce((s, p) => s + p.pos, 0) / n.length : c.pos];
-    }));
+    const keys = new Map(
+      layer.map((c) => {
+        const n = forward ? c.prev : c.next;
+        return [c, n.length ? n.reduce((s, p) => s + p.pos, 0) / n.length : c.pos];
+      }),
+    );
     layer.sort((a, b) => keys.get(a) - keys.get(b) || a.pos - b.pos);
     number(layer);
   }
@@ -224,8 +256,11 @@ function exchange(g) {
       better = false;
       for (let i = 1; i < layer.length; i++) {
         const [a, b] = [layer[i - 1], layer[i]];
-        if (pairCost(a.prev, b.prev) + pairCost(a.next, b.next)
-          <= pairCost(b.prev, a.prev) + pairCost(b.next, a.next)) continue;
+        if (
+          pairCost(a.prev, b.prev) + pairCost(a.next, b.next) <=
+          pairCost(b.prev, a.prev) + pairCost(b.next, a.next)
+        )
+          continue;
         [layer[i - 1], layer[i]] = [b, a];
         b.pos = i - 1;
         a.pos = i;
@@ -251,7 +286,9 @@ function crossings(g) {
 /* ---- coordinates ---- */
 
 function placeAcross(g, room) {
-  const sizes = g.layers.map((l) => l.reduce((s, c, i) => s + c.across + (i ? gapOf(l[i - 1], c, room) : 0), 0));
+  const sizes = g.layers.map((l) =>
+    l.reduce((s, c, i) => s + c.across + (i ? gapOf(l[i - 1], c, room) : 0), 0),
+  );
   const widest = Math.max(0, ...sizes);
   const most = g.layers[sizes.indexOf(widest)] || [];
   const spare = Math.max(0, room.across - widest) / (most.length + 1);

@@ -38,7 +38,8 @@ function receive(json) {
 
 /** Keeps the sparklines going even while the page is in the background. */
 function record() {
-  for (const k of ["rps", "p99", "errorRate", "inFlight"]) note("total " + k, atMs, model.totals[k]);
+  for (const k of ["rps", "p99", "errorRate", "inFlight"])
+    note("total " + k, atMs, model.totals[k]);
   for (const n of model.nodes.values()) {
     if (n.kind === "topic") note("depth " + n.id, atMs, n.depth);
     else if ("rps" in n) note("rps " + n.id, atMs, n.rps);
@@ -63,13 +64,18 @@ function header() {
   text(at("run-name"), model.name || "unnamed run");
   text(at("run-version"), model.version);
   text(at("uptime"), fmt.duration(model.uptime));
-  document.title = (lostSince === null ? "" : "stopped · ") + (model.name ? `${model.name} · Proa` : "Proa");
+  document.title =
+    (lostSince === null ? "" : "stopped · ") + (model.name ? `${model.name} · Proa` : "Proa");
   const p = model.progress;
   at("progress").hidden = !p;
   if (!p) return;
   text(at("progress-text"), p.text);
   attr(at("progress-bar"), "max", p.total > 0 ? p.total : null);
-  attr(at("progress-bar"), "value", p.total > 0 && p.done !== null ? Math.min(p.done, p.total) : null);
+  attr(
+    at("progress-bar"),
+    "value",
+    p.total > 0 && p.done !== null ? Math.min(p.done, p.total) : null,
+  );
 }
 
 /** The line went or came back; sinceMs is when the runtime was last heard. */
@@ -79,7 +85,11 @@ function connection(state, sinceMs) {
   document.body.classList.toggle("lost", lost);
   text(at("line-text"), lost ? "reconnecting" : "live");
   at("banner").hidden = !lost;
-  if (lost) text(at("banner-text"), model ? `Runtime stopped at ${fmt.clock(sinceMs)}` : "No runtime answers here");
+  if (lost)
+    text(
+      at("banner-text"),
+      model ? `Runtime stopped at ${fmt.clock(sinceMs)}` : "No runtime answers here",
+    );
   graph.run(!lost);
   tick();
   if (model) header();
@@ -89,7 +99,12 @@ function connection(state, sinceMs) {
 function tick() {
   if (lostSince === null) return;
   const ago = fmt.duration(Math.floor((Date.now() - lostSince) / 1000));
-  text(at("banner-more"), model ? `The page shows its last state, ${ago} old, and reconnects by itself.` : "Start it with: proa run -f dapr.yaml. The page connects by itself.");
+  text(
+    at("banner-more"),
+    model
+      ? `The page shows its last state, ${ago} old, and reconnects by itself.`
+      : "Start it with: proa run -f dapr.yaml. The page connects by itself.",
+  );
 }
 
 /** With room for a side column the details stand there, above the events; else over the graph. */

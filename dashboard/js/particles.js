@@ -12,17 +12,11 @@ export function createParticles(canvas) {
   let tracks = [];
   let view = { k: 1, dx: 0, dy: 0, w: 0, h: 0 };
   let comets = [];
-  let colours = {};
+  let colours = readColours();
   let running = false;
   let wanted = true;
   let visible = true;
   let last = 0;
-
-  function readColours() {
-    const s = getComputedStyle(document.documentElement);
-    const c = (name) => s.getPropertyValue(name).trim();
-    colours = { invoke: c("--call"), publish: c("--message"), deliver: c("--message"), state: c("--state"), binding: c("--state"), bad: c("--bad") };
-  }
 
   function frame(now) {
     running = wanted && visible && !document.hidden && !still.matches;
@@ -33,7 +27,7 @@ export function createParticles(canvas) {
     last = now;
     emit(dt);
     move(dt);
-    draw();
+    draw(pen, view, comets, colours);
   }
 
   function wake() {
@@ -63,37 +57,9 @@ export function createParticles(canvas) {
     comets = comets.filter((c) => c.at < c.track.length);
   }
 
-  function draw() {
-    const dpr = canvas.width / Math.max(1, canvas.clientWidth);
-    pen.setTransform(1, 0, 0, 1, 0, 0);
-    pen.clearRect(0, 0, canvas.width, canvas.height);
-    pen.setTransform(dpr * view.k, 0, 0, dpr * view.k, dpr * view.dx, dpr * view.dy);
-    pen.lineCap = "round";
-    for (const c of comets) {
-      const [x, y] = pointAt(c.track, c.at);
-      const [tx, ty] = pointAt(c.track, Math.max(0, c.at - TAIL));
-      const [mx, my] = pointAt(c.track, Math.max(0, c.at - TAIL / 2));
-      const alpha = Math.min(1, c.at / 14, (c.track.length - c.at) / 10) * (c.track.dim ? 0.25 : 1);
-      const thick = c.colour === "bad" ? 3.6 : 3;
-      pen.strokeStyle = colours[c.colour];
-      stroke(tx, ty, x, y, thick * 0.6, alpha * 0.4);
-      stroke(mx, my, x, y, thick * 0.8, alpha * 0.6);
-      stroke(x, y, x, y, thick * 1.35, alpha);
-    }
-    pen.globalAlpha = 1;
-  }
-
-  function stroke(x1, y1, x2, y2, width, alpha) {
-    pen.globalAlpha = alpha;
-    pen.lineWidth = width;
-    pen.beginPath();
-    pen.moveTo(x1, y1);
-    pen.lineTo(x2, y2);
-    pen.stroke();
-  }
-
-  readColours();
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", readColours);
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
+    colours = readColours();
+  });
   still.addEventListener("change", wake);
   document.addEventListener("visibilitychange", wake);
   new IntersectionObserver((e) => {
@@ -105,7 +71,11 @@ export function createParticles(canvas) {
     /** Fits the canvas to its box; k, dx, dy map the scene's units to CSS pixels. */
     resize(v) {
       view = v;
-      const dpr = Math.min(2, devicePixelRatio || 1, Math.sqrt(MAX_PIXELS / Math.max(1, v.w * v.h)));
+      const dpr = Math.min(
+        2,
+        devicePixelRatio || 1,
+        Math.sqrt(MAX_PIXELS / Math.max(1, v.w * v.h)),
+      );
       const [w, h] = [Math.round(v.w * dpr), Math.round(v.h * dpr)];
       if (canvas.width !== w || canvas.height !== h) Object.assign(canvas, { width: w, height: h });
     },
@@ -130,18 +100,69 @@ export function createParticles(canvas) {
   };
 }
 
+function readColours() {
+  const s = getComputedStyle(document.documentElement);
+  const c = (name) => s.getPropertyValue(name).trim();
+  const [call, message, state] = [c("--call"), c("--message"), c("--state")];
+  return {
+    invoke: call,
+    publish: message,
+    deliver: message,
+    state,
+    binding: state,
+    bad: c("--bad"),
+  };
+}
+
+function draw(pen, view, comets, colours) {
+  const canvas = pen.canvas;
+  const dpr = canvas.width / Math.max(1, view.w);
+  pen.setTransform(1, 0, 0, 1, 0, 0);
+  pen.clearRect(0, 0, canvas.width, canvas.height);
+  pen.setTransform(dpr * view.k, 0, 0, dpr * view.k, dpr * view.dx, dpr * view.dy);
+  pen.lineCap = "round";
+  for (const c of comets) drawComet(pen, c, colours[c.colour]);
+  pen.globalAlpha = 1;
+}
+
+function drawComet(pen, c, colour) {
+  const head = pointAt(c.track, c.at);
+  const middle = pointAt(c.track, Math.max(0, c.at - TAIL / 2));
+  const tail = pointAt(c.track, Math.max(0, c.at - TAIL));
+  const ends = Math.min(1, c.at / 14, (c.track.length - c.at) / 10); // fades in and out
+  const alpha = ends * (c.track.dim ? 0.25 : 1);
+  const thick = c.colour === "bad" ? 3.6 : 3;
+  pen.strokeStyle = colour;
+  stroke(pen, tail, head, thick * 0.6, alpha * 0.4);
+  stroke(pen, middle, head, thick * 0.8, alpha * 0.6);
+  stroke(pen, head, head, thick * 1.35, alpha);
+}
+
+function stroke(pen, from, to, width, alpha) {
+  pen.globalAlpha = alpha;
+  pen.lineWidth = width;
+  pen.beginPath();
+  pen.moveTo(from[0], from[1]);
+  pen.lineTo(to[0], to[1]);
+  pen.stroke();
+}
+
 function aim(track, e) {
   track.kind = e.kind;
   track.errorRate = e.errorRate || 0;
   const rps = e.rps || 0;
-  track.perSecond = rps <= 0 ? 0 : rps < 1 ? Math.max(0.15, rps) : Math.min(4.5, 0.9 + 0.95 * Math.log10(rps));
+  track.perSecond =
+    rps <= 0 ? 0 : rps < 1 ? Math.max(0.15, rps) : Math.min(4.5, 0.9 + 0.95 * Math.log10(rps));
   const ms = e.p50 ?? 5;
   track.speed = Math.max(34, 150 - 34 * Math.log10(Math.max(1, ms)));
   if (track.line !== e.line) {
     track.line = e.line;
     track.sums = [0];
     for (let i = 1; i < e.line.length; i++)
-      track.sums.push(track.sums[i - 1] + Math.hypot(e.line[i][0] - e.line[i - 1][0], e.line[i][1] - e.line[i - 1][1]));
+      track.sums.push(
+        track.sums[i - 1] +
+          Math.hypot(e.line[i][0] - e.line[i - 1][0], e.line[i][1] - e.line[i - 1][1]),
+      );
     track.length = track.sums[track.sums.length - 1];
   }
   return track;

@@ -6,10 +6,18 @@ import * as fmt from "./format.js";
 import { health } from "./model.js";
 
 const SIZES = {
-  service: [150, 54], topic: [172, 50], store: [122, 54], client: [92, 36], binding: [124, 42],
+  service: [150, 54],
+  topic: [172, 50],
+  store: [122, 54],
+  client: [92, 36],
+  binding: [124, 42],
 };
 const SMALL = {
-  service: [146, 36], topic: [148, 34], store: [116, 38], client: [84, 30], binding: [112, 32],
+  service: [146, 36],
+  topic: [148, 34],
+  store: [116, 38],
+  client: [84, 30],
+  binding: [112, 32],
 };
 const MAX_DOTS = 5;
 const QUEUE_BARS = 6;
@@ -44,20 +52,35 @@ const INNER = {
 
 function rounded(w, h, r) {
   const [x, y] = [w / 2, h / 2];
-  return `M${-x + r} ${-y}H${x - r}A${r} ${r} 0 0 1 ${x} ${-y + r}V${y - r}A${r} ${r} 0 0 1 ${x - r} ${y}`
-    + `H${-x + r}A${r} ${r} 0 0 1 ${-x} ${y - r}V${-y + r}A${r} ${r} 0 0 1 ${-x + r} ${-y}Z`;
+  return (
+    `M${-x + r} ${-y}H${x - r}A${r} ${r} 0 0 1 ${x} ${-y + r}V${y - r}A${r} ${r} 0 0 1 ${x - r} ${y}` +
+    `H${-x + r}A${r} ${r} 0 0 1 ${-x} ${y - r}V${-y + r}A${r} ${r} 0 0 1 ${-x + r} ${-y}Z`
+  );
 }
 
 /** The empty element of a node; drawNode() fills it. */
 export function createNode(node) {
   const part = {
-    shape: svg("path", { class: "shape" }), inner: svg("path", { class: "inner" }),
-    title: svg("title"), name: svg("text", { class: "name" }), line: svg("text", { class: "line2" }),
-    bad: svg("tspan", { class: "bad" }), main: svg("tspan"), marks: svg("g", { class: "marks" }),
+    shape: svg("path", { class: "shape" }),
+    inner: svg("path", { class: "inner" }),
+    title: svg("title"),
+    name: svg("text", { class: "name" }),
+    line: svg("text", { class: "line2" }),
+    bad: svg("tspan", { class: "bad" }),
+    main: svg("tspan"),
+    marks: svg("g", { class: "marks" }),
   };
   part.line.append(part.main, part.bad);
-  const g = svg("g", { class: "node", role: "button", tabindex: "-1" },
-    part.title, part.shape, part.inner, part.name, part.line, part.marks);
+  const g = svg(
+    "g",
+    { class: "node", role: "button", tabindex: "-1" },
+    part.title,
+    part.shape,
+    part.inner,
+    part.name,
+    part.line,
+    part.marks,
+  );
   g.bits = part;
   g.dataset.id = node.id;
   return g;
@@ -82,7 +105,10 @@ export function drawNode(g, node, compact) {
   text(p.title, node.label);
   attr(g, "aria-label", describe(node));
   const state = node.kind === "service" ? health(node) : "none";
-  g.setAttribute("class", `node ${node.kind} h-${state} e-${fmt.severity(node.errorRate)}${g.flags || ""}`);
+  g.setAttribute(
+    "class",
+    `node ${node.kind} h-${state} e-${fmt.severity(node.errorRate)}${g.flags || ""}`,
+  );
 }
 
 function secondLine(node) {
@@ -92,7 +118,8 @@ function secondLine(node) {
   }
   if (node.kind === "client" || node.kind === "binding") return ["", ""];
   const bad = node.errorRate > 0 ? `  ${fmt.share(node.errorRate)}` : "";
-  if (node.kind === "store") return [`${fmt.rate(node.rps)}  ${node.p99 === null ? "" : fmt.latency(node.p99)}`.trim(), bad];
+  if (node.kind === "store")
+    return [`${fmt.rate(node.rps)}  ${node.p99 === null ? "" : fmt.latency(node.p99)}`.trim(), bad];
   if (node.remote) return ["outside this run", ""];
   return [fmt.rate(node.rps), bad];
 }
@@ -101,8 +128,11 @@ function writeName(g, node, w, h, compact, marksWidth) {
   const centred = node.kind === "client" || node.kind === "binding";
   const oneLine = centred || compact;
   const inset = node.kind === "topic" ? 17 : 13;
-  const room = w - inset * (centred ? 1 : 2) - (marksWidth ? marksWidth + 4 : 0)
-    - (node.kind === "topic" ? 3 : 0);
+  const room =
+    w -
+    inset * (centred ? 1 : 2) -
+    (marksWidth ? marksWidth + 4 : 0) -
+    (node.kind === "topic" ? 3 : 0);
   const key = `${node.label}|${room}|${oneLine}`;
   if (g.nameKey !== key) {
     g.nameKey = key;
@@ -145,7 +175,9 @@ function markRow(g, node, w, h, compact) {
 function dots(g, node, w, h, compact) {
   const shown = node.instances.slice(0, MAX_DOTS);
   const more = node.instances.length - shown.length;
-  resize(g, shown.length + (more ? 1 : 0), (i) => (i < MAX_DOTS ? svg("circle", { r: 3.5 }) : svg("text", { class: "more" })));
+  resize(g, shown.length + (more ? 1 : 0), (i) =>
+    i < MAX_DOTS ? svg("circle", { r: 3.5 }) : svg("text", { class: "more" }),
+  );
   const y = compact ? 0 : -h / 2 + 17.5;
   const end = w / 2 - 14 - (more ? 16 : 0);
   shown.forEach((inst, i) => {
@@ -195,8 +227,11 @@ function describe(node) {
       const ok = node.instances.filter((i) => i.state === "healthy").length;
       return `service ${node.label}, ${fmt.rate(node.rps)}, ${ok} of ${node.instances.length} instances healthy${errors}`;
     }
-    case "topic": return `topic ${node.label}, ${fmt.count(node.depth)} waiting`;
-    case "store": return `state store ${node.label}, ${fmt.rate(node.rps)}${errors}`;
-    default: return `${node.kind} ${node.label}`;
+    case "topic":
+      return `topic ${node.label}, ${fmt.count(node.depth)} waiting`;
+    case "store":
+      return `state store ${node.label}, ${fmt.rate(node.rps)}${errors}`;
+    default:
+      return `${node.kind} ${node.label}`;
   }
 }

@@ -1,4 +1,5 @@
 """Headless Chromium by its own protocol, over a pipe: no driver, no port, no package to install."""
+
 import base64
 import fcntl
 import json
@@ -10,10 +11,26 @@ import tempfile
 import threading
 import time
 
-FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--hide-scrollbars",
-         "--remote-debugging-pipe", "about:blank"]
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+    "--hide-scrollbars",
+    "--remote-debugging-pipe",
+    "about:blank",
+]
+CHROMIUM = (
+    os.environ.get("CHROMIUM")
+    or shutil.which("chromium")
+    or shutil.which("chromium-browser")
+    or shutil.which("google-chrome")
+)
 
 
 class Browser:
@@ -33,8 +50,14 @@ class Browser:
             os.dup2(fds[1], 4)
 
         self.process = subprocess.Popen(
-            [CHROMIUM, f"--user-data-dir={self.profile}", *FLAGS], preexec_fn=place, pass_fds=(3, 4),
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+            [CHROMIUM, f"--user-data-dir={self.profile}", *FLAGS],
+            preexec_fn=place,
+            pass_fds=(3, 4),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
         for fd in (their_in, their_out, *fds):
             os.close(fd)
         self.out, self.inp = os.fdopen(ours_out, "wb", 0), os.fdopen(ours_in, "rb")
@@ -76,7 +99,9 @@ class Browser:
 
     def page(self, **kwargs):
         target = self.call("Target.createTarget", {"url": "about:blank"})["targetId"]
-        session = self.call("Target.attachToTarget", {"targetId": target, "flatten": True})["sessionId"]
+        session = self.call("Target.attachToTarget", {"targetId": target, "flatten": True})[
+            "sessionId"
+        ]
         page = Page(self, session, target)
         self.pages[session] = page
         page._start(**kwargs)
@@ -106,8 +131,14 @@ class Page:
         if method == "Runtime.exceptionThrown":
             d = params["exceptionDetails"]
             self.errors.append(d.get("exception", {}).get("description") or d["text"])
-        elif method == "Runtime.consoleAPICalled" and params["type"] in ("error", "warning", "assert"):
-            self.errors.append(" ".join(str(a.get("value", a.get("description"))) for a in params["args"]))
+        elif method == "Runtime.consoleAPICalled" and params["type"] in (
+            "error",
+            "warning",
+            "assert",
+        ):
+            self.errors.append(
+                " ".join(str(a.get("value", a.get("description"))) for a in params["args"])
+            )
         elif method == "Log.entryAdded" and params["entry"]["level"] in ("error", "warning"):
             self.errors.append(f"{params['entry']['text']} {params['entry'].get('url', '')}")
 
@@ -120,20 +151,36 @@ class Page:
         self.look(width, height, scheme, still, scale, mobile)
 
     def look(self, width=1280, height=720, scheme="dark", still=False, scale=1, mobile=False):
-        self.send("Emulation.setDeviceMetricsOverride",
-                  {"width": width, "height": height, "deviceScaleFactor": scale, "mobile": mobile})
-        self.send("Emulation.setEmulatedMedia", {"features": [
-            {"name": "prefers-color-scheme", "value": scheme},
-            {"name": "prefers-reduced-motion", "value": "reduce" if still else "no-preference"}]})
+        self.send(
+            "Emulation.setDeviceMetricsOverride",
+            {"width": width, "height": height, "deviceScaleFactor": scale, "mobile": mobile},
+        )
+        self.send(
+            "Emulation.setEmulatedMedia",
+            {
+                "features": [
+                    {"name": "prefers-color-scheme", "value": scheme},
+                    {
+                        "name": "prefers-reduced-motion",
+                        "value": "reduce" if still else "no-preference",
+                    },
+                ]
+            },
+        )
 
     def open(self, url):
         self.send("Page.navigate", {"url": url})
 
     def js(self, expression):
         """The value of an expression in the page; a promise is awaited."""
-        r = self.send("Runtime.evaluate", {"expression": expression, "returnByValue": True, "awaitPromise": True})
+        r = self.send(
+            "Runtime.evaluate",
+            {"expression": expression, "returnByValue": True, "awaitPromise": True},
+        )
         if "exceptionDetails" in r:
-            raise RuntimeError(f"{expression}: {r['exceptionDetails'].get('exception', {}).get('description')}")
+            raise RuntimeError(
+                f"{expression}: {r['exceptionDetails'].get('exception', {}).get('description')}"
+            )
         return r["result"].get("value")
 
     def wait(self, expression, seconds=15):
@@ -149,21 +196,37 @@ class Page:
             if value:
                 return value
             if time.monotonic() > end:
-                raise AssertionError(f"not so within {seconds} s: {expression}" + (f" ({problem})" if problem else "")
-                                     + "".join(f"\n  the page's console: {e}" for e in self.errors[:3]))
+                raise AssertionError(
+                    f"not so within {seconds} s: {expression}"
+                    + (f" ({problem})" if problem else "")
+                    + "".join(f"\n  the page's console: {e}" for e in self.errors[:3])
+                )
             threading.Event().wait(0.03)
 
     def key(self, key, code=0, text=""):
         for kind in ("keyDown", "keyUp"):
-            self.send("Input.dispatchKeyEvent", {"type": kind, "key": key, "code": key, "windowsVirtualKeyCode": code,
-                                                 **({"text": text} if text and kind == "keyDown" else {})})
+            self.send(
+                "Input.dispatchKeyEvent",
+                {
+                    "type": kind,
+                    "key": key,
+                    "code": key,
+                    "windowsVirtualKeyCode": code,
+                    **({"text": text} if text and kind == "keyDown" else {}),
+                },
+            )
 
     def click(self, x, y):
         for kind in ("mouseMoved", "mousePressed", "mouseReleased"):
-            self.send("Input.dispatchMouseEvent", {"type": kind, "x": x, "y": y, "button": "left", "clickCount": 1})
+            self.send(
+                "Input.dispatchMouseEvent",
+                {"type": kind, "x": x, "y": y, "button": "left", "clickCount": 1},
+            )
 
     def shot(self, path, full=False):
-        data = self.send("Page.captureScreenshot", {"format": "png", "captureBeyondViewport": full})["data"]
+        data = self.send(
+            "Page.captureScreenshot", {"format": "png", "captureBeyondViewport": full}
+        )["data"]
         with open(path, "wb") as f:
             f.write(base64.b64decode(data))
 

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Serves the dashboard with a made-up feed: for the tests, and for a look at the page by hand.
 
-    python3 test/dashboard/feed_server.py [scenario]      prints the address and runs until ^C
+python3 test/dashboard/feed_server.py [scenario]      prints the address and runs until ^C
 """
+
 import json
 import socket
 import sys
@@ -14,10 +15,16 @@ from pathlib import Path
 from scenarios import SCENARIOS
 
 ROOT = Path(__file__).resolve().parents[2] / "dashboard"
-CSP = ("default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
-       "base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
-TYPES = {".html": "text/html; charset=utf-8", ".css": "text/css; charset=utf-8",
-         ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
+CSP = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
 
 
 class Server(ThreadingHTTPServer):
@@ -120,8 +127,13 @@ class Feed:
 
 def reply(request, status, kind, body):
     request.send_response(status)
-    for name, value in (("Content-Type", kind), ("Content-Length", str(len(body))), ("Content-Security-Policy", CSP),
-                        ("X-Content-Type-Options", "nosniff"), ("Cache-Control", "no-store")):
+    for name, value in (
+        ("Content-Type", kind),
+        ("Content-Length", str(len(body))),
+        ("Content-Security-Policy", CSP),
+        ("X-Content-Type-Options", "nosniff"),
+        ("Cache-Control", "no-store"),
+    ):
         request.send_header(name, value)
     request.end_headers()
     request.wfile.write(body)

@@ -6,6 +6,7 @@
 
 Needs Chromium and nothing else. Ends with one line, and with status 1 if anything failed.
 """
+
 import contextlib
 import copy
 import json
@@ -48,8 +49,10 @@ def node(id_):
 
 
 def edge(source, target):
-    return (f"[...document.querySelectorAll('.edge')].find(e => e.dataset.from === {json.dumps(source)}"
-            f" && e.dataset.to === {json.dumps(target)})")
+    return (
+        f"[...document.querySelectorAll('.edge')].find(e => e.dataset.from === {json.dumps(source)}"
+        f" && e.dataset.to === {json.dumps(target)})"
+    )
 
 
 def still(page, **totals):
@@ -63,7 +66,9 @@ def still(page, **totals):
 
 
 def figure(page, tile):
-    return page.js(f"document.querySelector('[data-tile={tile}] .figure').textContent.replace(/\\s/g, ' ')")
+    return page.js(
+        f"document.querySelector('[data-tile={tile}] .figure').textContent.replace(/\\s/g, ' ')"
+    )
 
 
 def same(got, want, what):
@@ -72,29 +77,113 @@ def same(got, want, what):
 
 # ---- what is shown ----
 
+
 def test_every_node_and_edge_of_the_feed_is_drawn():
     with shown() as page:
         s = still(page)
-        want = {x["id"] for k in ("services", "topics", "stores") for x in s[k]} | {"client", "binding:smtp"}
-        same(set(page.js("[...document.querySelectorAll('.node')].map(n => n.dataset.id)")), want, "nodes")
-        got = page.js("[...document.querySelectorAll('.edge')].map(e => [e.dataset.from, e.dataset.to])")
+        want = {x["id"] for k in ("services", "topics", "stores") for x in s[k]} | {
+            "client",
+            "binding:smtp",
+        }
+        same(
+            set(page.js("[...document.querySelectorAll('.node')].map(n => n.dataset.id)")),
+            want,
+            "nodes",
+        )
+        got = page.js(
+            "[...document.querySelectorAll('.edge')].map(e => [e.dataset.from, e.dataset.to])"
+        )
         same({tuple(e) for e in got}, {(e["from"], e["to"]) for e in s["edges"]}, "edges")
-        flat = page.js("[...document.querySelectorAll('.edge .line')].filter(l => l.getTotalLength() < 20).length")
+        flat = page.js(
+            "[...document.querySelectorAll('.edge .line')].filter(l => l.getTotalLength() < 20).length"
+        )
         same(flat, 0, "edges without length")
 
 
 def test_headline_numbers_equal_the_feed():
     with shown() as page:
-        still(page, rps=212.4, p50_ms=3.14, p99_ms=1234.0, error_rate=0.0132, in_flight=17, queued=1500)
-        same([figure(page, t) for t in ("rps", "p99", "errorRate", "inFlight")], ["212/s", "1.23s", "1.3%", "17"], "tiles")
-        more = page.js("[...document.querySelectorAll('.tile .more')].map(m => m.textContent.replace(/\\s/g, ' '))")
+        still(
+            page,
+            rps=212.4,
+            p50_ms=3.14,
+            p99_ms=1234.0,
+            error_rate=0.0132,
+            in_flight=17,
+            queued=1500,
+        )
+        same(
+            [figure(page, t) for t in ("rps", "p99", "errorRate", "inFlight")],
+            ["212/s", "1.23s", "1.3%", "17"],
+            "tiles",
+        )
+        more = page.js(
+            "[...document.querySelectorAll('.tile .more')].map(m => m.textContent.replace(/\\s/g, ' '))"
+        )
         assert "p50 3.1 ms" in more and "1.5k queued" in more, more
 
 
 def test_unknown_numbers_are_dashes_not_zeros():
     with shown() as page:
-        still(page, rps=None, p50_ms=None, p99_ms=None, error_rate=None, in_flight=None, queued=None)
+        still(
+            page, rps=None, p50_ms=None, p99_ms=None, error_rate=None, in_flight=None, queued=None
+        )
         same([figure(page, t) for t in ("rps", "p99", "errorRate", "inFlight")], ["–"] * 4, "tiles")
+
+
+NUMBERS = {
+    "count": [
+        (0, "0"),
+        (0.001, "<0.01"),
+        (0.31, "0.31"),
+        (4.25, "4.3"),
+        (42.4, "42"),
+        (999.6, "1k"),
+        (1250, "1.25k"),
+        (12345, "12.3k"),
+        (999500, "1M"),
+        (2.5e9, "2.5G"),
+        (None, "–"),
+        ("7", "–"),
+    ],
+    "latency": [
+        (0, "0 ms"),
+        (0.3, "0.3 ms"),
+        (9.94, "9.9 ms"),
+        (999.6, "1 s"),
+        (1234, "1.23 s"),
+        (3e6, "50 min"),
+        (None, "–"),
+    ],
+    "share": [
+        (0, "0 %"),
+        (0.0001, "<0.1 %"),
+        (0.004, "0.4 %"),
+        (0.0995, "10 %"),
+        (1, "100 %"),
+        (None, "–"),
+    ],
+    "duration": [
+        (0.4, "400 ms"),
+        (0.9999, "1 s"),
+        (59.6, "1 min"),
+        (61, "1 min 1 s"),
+        (3600, "1 h"),
+        (90000, "1 d 1 h"),
+        (-1, "–"),
+    ],
+    "bytes": [(38 << 20, "38 MiB"), (3 << 29, "1.5 GiB"), (1023, "1 KiB"), (None, "–")],
+    "severity": [(0.0049, "ok"), (0.005, "warn"), (0.05, "bad"), (None, "ok")],
+}
+
+
+def test_numbers_read_as_people_write_them():
+    with shown() as page:
+        for name, rows in NUMBERS.items():
+            for value, want in rows:
+                got = page.js(
+                    f"import('/js/format.js').then(f => f.{name}({json.dumps(value)}).replace(/\\s/g, ' '))"
+                )
+                same(got, want, f"{name}({value!r})")
 
 
 def test_edge_labels_equal_the_feed():
@@ -111,40 +200,70 @@ def test_edge_labels_equal_the_feed():
 def test_tables_equal_the_feed():
     with shown() as page:
         s = still(page)
-        rows = page.js("[...document.querySelectorAll('#services tbody tr')].map(r => [...r.cells].map(c => c.textContent))")
+        rows = page.js(
+            "[...document.querySelectorAll('#services tbody tr')].map(r => [...r.cells].map(c => c.textContent))"
+        )
         wanted = [i for x in s["services"] for i in x["instances"]]
         same([r[3].split(" ")[0] for r in rows], [i["name"] for i in wanted], "instances")
         same([r[4] for r in rows], [i["state"] for i in wanted], "states")
         same([r[9] for r in rows], [str(i["pid"]) for i in wanted], "pids")
-        same([r[10] for r in rows], [f"{i['app_port']} · {i['http_port']}" for i in wanted], "ports")
-        rows = page.js("[...document.querySelectorAll('#topics tbody tr')].map(r => [...r.cells].map(c => c.textContent))")
-        same([[r[3], r[4], r[6]] for r in rows],
-             [[c["app"], str(c["depth"]), str(c["dead"])] for t in s["topics"] for c in t["consumers"]], "topics")
-        rows = page.js("[...document.querySelectorAll('#stores tbody tr')].map(r => [...r.cells].map(c => c.textContent))")
-        same([r[:3] for r in rows], [[x["name"], x["app"], x["type"]] for x in s["stores"]], "stores")
-        rows = page.js("[...document.querySelectorAll('#resources tbody tr')].map(r => [...r.cells].map(c => c.textContent))")
-        same([[r[0], r[5]] for r in rows], [[x["name"], x["file"]] for x in s["resources"]], "resources")
+        same(
+            [r[10] for r in rows], [f"{i['app_port']} · {i['http_port']}" for i in wanted], "ports"
+        )
+        rows = page.js(
+            "[...document.querySelectorAll('#topics tbody tr')].map(r => [...r.cells].map(c => c.textContent))"
+        )
+        same(
+            [[r[3], r[4], r[6]] for r in rows],
+            [
+                [c["app"], str(c["depth"]), str(c["dead"])]
+                for t in s["topics"]
+                for c in t["consumers"]
+            ],
+            "topics",
+        )
+        rows = page.js(
+            "[...document.querySelectorAll('#stores tbody tr')].map(r => [...r.cells].map(c => c.textContent))"
+        )
+        same(
+            [r[:3] for r in rows], [[x["name"], x["app"], x["type"]] for x in s["stores"]], "stores"
+        )
+        rows = page.js(
+            "[...document.querySelectorAll('#resources tbody tr')].map(r => [...r.cells].map(c => c.textContent))"
+        )
+        same(
+            [[r[0], r[5]] for r in rows],
+            [[x["name"], x["file"]] for x in s["resources"]],
+            "resources",
+        )
         assert s["resources"][-1]["error"] in rows[-1][4], rows[-1]
 
 
 def test_progress_is_shown_only_while_there_is_some():
     with shown() as page:
-        page.wait("!document.getElementById('progress').hidden && document.getElementById('progress-bar').max === 60")
+        page.wait(
+            "!document.getElementById('progress').hidden && document.getElementById('progress-bar').max === 60"
+        )
         page.feed.play("slow")
         page.wait("document.getElementById('progress').hidden")
 
 
 def test_sparkline_grows_with_the_feed():
     with shown() as page:
-        page.wait("document.querySelector('[data-tile=rps] .stroke').getAttribute('d').split('L').length > 5")
+        page.wait(
+            "document.querySelector('[data-tile=rps] .stroke').getAttribute('d').split('L').length > 5"
+        )
 
 
 # ---- what goes wrong ----
 
+
 def test_failing_edge_turns_red_and_back():
     with shown() as page:
-        bad = page.js("getComputedStyle(document.documentElement).getPropertyValue('--bad')").strip()
-        rgb = "rgb({}, {}, {})".format(*(int(bad[i:i + 2], 16) for i in (1, 3, 5)))
+        bad = page.js(
+            "getComputedStyle(document.documentElement).getPropertyValue('--bad')"
+        ).strip()
+        rgb = "rgb({}, {}, {})".format(*(int(bad[i : i + 2], 16) for i in (1, 3, 5)))
         stroke = f"getComputedStyle({edge('orders', 'payment')}.querySelector('.line')).stroke"
         assert page.js(stroke) != rgb
         page.feed.play("killed")
@@ -156,15 +275,21 @@ def test_failing_edge_turns_red_and_back():
 def test_killed_service_is_marked_and_comes_back():
     with shown("killed") as page:
         page.wait(f"{node('payment')}.classList.contains('h-bad')")
-        page.wait("[...document.querySelectorAll('#services td .state')].some(s => s.textContent === 'stopped')")
+        page.wait(
+            "[...document.querySelectorAll('#services td .state')].some(s => s.textContent === 'stopped')"
+        )
         page.wait(f"{node('payment')}.classList.contains('h-ok')")
-        page.wait("[...document.querySelectorAll('#event-list li')].some(l => l.textContent.includes('signal 9'))")
+        page.wait(
+            "[...document.querySelectorAll('#event-list li')].some(l => l.textContent.includes('signal 9'))"
+        )
 
 
 def test_slow_service_shows_its_latency():
     with shown("slow") as page:
         page.wait("/ms|s$/.test(document.querySelector('[data-tile=p99] .unit').textContent)")
-        page.wait("[...document.querySelectorAll('.label')].find(l => l.dataset.id === 'invoke orders → payment').textContent.match(/· \\d{3}/)")
+        page.wait(
+            "[...document.querySelectorAll('.label')].find(l => l.dataset.id === 'invoke orders → payment').textContent.match(/· \\d{3}/)"
+        )
 
 
 def test_overload_fills_the_queue():
@@ -182,10 +307,16 @@ def test_runtime_that_ends_shows_when_and_page_reconnects():
         said = page.js("document.getElementById('banner-text').textContent")
         clock = said.removeprefix("Runtime stopped at ")
         time.strptime(clock, "%H:%M:%S")
-        assert page.js("document.body.classList.contains('lost') && document.title.startsWith('stopped')")
-        assert page.js("document.querySelectorAll('.node').length") > 5, "the last state stays on the page"
+        assert page.js(
+            "document.body.classList.contains('lost') && document.title.startsWith('stopped')"
+        )
+        assert (
+            page.js("document.querySelectorAll('.node').length") > 5
+        ), "the last state stays on the page"
         page.feed.up()
-        page.wait("document.getElementById('banner').hidden && document.getElementById('line-text').textContent === 'live'")
+        page.wait(
+            "document.getElementById('banner').hidden && document.getElementById('line-text').textContent === 'live'"
+        )
         unexpected = [e for e in page.errors if "ERR_" not in e]
         assert not unexpected, unexpected
 
@@ -211,9 +342,21 @@ def test_hostile_strings_stay_text():
         page.wait(f"document.querySelectorAll('.node').length >= {len(ATTACKS)}")
         page.js(f"location.hash = 'sel=' + encodeURIComponent({json.dumps(ATTACKS[0])})")
         page.wait(f"document.querySelector('#detail h2').textContent === {json.dumps(ATTACKS[0])}")
-        assert page.js("window.hacked === undefined && ({}).hacked === undefined"), "a string of the feed ran"
-        same(page.js("document.querySelectorAll('script, img').length"), 3, "script and img elements (1 script, 2 icons)")
-        same(page.js("document.querySelectorAll('[onerror], [onload], iframe, object, a[href^=javascript]').length"), 0, "injected")
+        assert page.js(
+            "window.hacked === undefined && ({}).hacked === undefined"
+        ), "a string of the feed ran"
+        same(
+            page.js("document.querySelectorAll('script, img').length"),
+            3,
+            "script and img elements (1 script, 2 icons)",
+        )
+        same(
+            page.js(
+                "document.querySelectorAll('[onerror], [onload], iframe, object, a[href^=javascript]').length"
+            ),
+            0,
+            "injected",
+        )
         same(page.js("document.documentElement.scrollWidth - innerWidth"), 0, "horizontal scroll")
 
 
@@ -222,7 +365,9 @@ def test_empty_system_says_so():
         page.wait("!document.getElementById('graph-empty').hidden")
         assert page.js("[...document.querySelectorAll('.none')].filter(n => !n.hidden).length") == 4
         page.feed.play("normal")
-        page.wait("document.getElementById('graph-empty').hidden && document.querySelectorAll('.node').length > 10")
+        page.wait(
+            "document.getElementById('graph-empty').hidden && document.querySelectorAll('.node').length > 10"
+        )
 
 
 def test_missing_fields_are_survived():
@@ -242,28 +387,43 @@ def test_skewed_clock_of_the_runtime_changes_nothing():
         s["time"] = "1999-01-01T00:00:00Z"
         page.feed.show(s)
         page.wait(f"document.body.dataset.time === String(Date.parse('{s['time']}'))")
-        before = page.js("document.querySelector('[data-tile=rps] .stroke').getAttribute('d').split('L').length")
-        page.wait(f"document.querySelector('[data-tile=rps] .stroke').getAttribute('d').split('L').length > {before}")
+        before = page.js(
+            "document.querySelector('[data-tile=rps] .stroke').getAttribute('d').split('L').length"
+        )
+        page.wait(
+            f"document.querySelector('[data-tile=rps] .stroke').getAttribute('d').split('L').length > {before}"
+        )
 
 
 # ---- the layout ----
 
+
 def overlaps(page):
-    return page.js("""(() => { const b = [...document.querySelectorAll('.node:not(.leaving)')].map(n => [n.dataset.id,
+    return page.js(
+        """(() => { const b = [...document.querySelectorAll('.node:not(.leaving)')].map(n => [n.dataset.id,
         n.querySelector('.shape').getBoundingClientRect()]); const hits = [];
         b.forEach(([i, p], k) => b.slice(k + 1).forEach(([j, q]) => { if (Math.min(p.right, q.right) - Math.max(p.left, q.left) > 1
-          && Math.min(p.bottom, q.bottom) - Math.max(p.top, q.top) > 1) hits.push(i + ' / ' + j); })); return hits; })()""")
+          && Math.min(p.bottom, q.bottom) - Math.max(p.top, q.top) > 1) hits.push(i + ' / ' + j); })); return hits; })()"""
+    )
 
 
 def outside(page):
-    return page.js("""(() => { const c = document.querySelector('.stage').getBoundingClientRect();
+    return page.js(
+        """(() => { const c = document.querySelector('.stage').getBoundingClientRect();
         return [...document.querySelectorAll('.node .shape')].map(n => n.getBoundingClientRect()).filter(r =>
-          r.left < c.left || r.right > c.right || r.top < c.top || r.bottom > c.bottom).length; })()""")
+          r.left < c.left || r.right > c.right || r.top < c.top || r.bottom > c.bottom).length; })()"""
+    )
 
 
 def test_no_nodes_overlap_at_any_size():
-    for scenario, look in [("normal", {}), ("many", {}), ("many", {"width": 3840, "height": 2160}), ("normal", {"width": 390, "height": 844}),
-                           ("many", {"width": 390, "height": 844}), ("hostile", {})]:
+    for scenario, look in [
+        ("normal", {}),
+        ("many", {}),
+        ("many", {"width": 3840, "height": 2160}),
+        ("normal", {"width": 390, "height": 844}),
+        ("many", {"width": 390, "height": 844}),
+        ("hostile", {}),
+    ]:
         with shown(scenario, still=True, **look) as page:
             same(overlaps(page), [], f"overlaps in {scenario} {look}")
             same(outside(page), 0, f"nodes outside the stage in {scenario} {look}")
@@ -287,7 +447,9 @@ def test_layout_is_stable_while_the_structure_is():
 
 def test_calls_go_from_left_to_right():
     with shown(still=True) as page:
-        x = page.js("Object.fromEntries([...document.querySelectorAll('.node')].map(n => [n.dataset.id, n.querySelector('.shape').getBoundingClientRect().x]))")
+        x = page.js(
+            "Object.fromEntries([...document.querySelectorAll('.node')].map(n => [n.dataset.id, n.querySelector('.shape').getBoundingClientRect().x]))"
+        )
         chain = ["client", "storefront", "orders", "payment"]
         assert all(x[a] < x[b] for a, b in zip(chain, chain[1:])), x
 
@@ -306,17 +468,27 @@ def test_a_service_that_vanishes_leaves_and_a_new_one_appears():
 
 # ---- the reader's hands ----
 
+
 def test_click_on_a_node_opens_its_details_and_the_hash_holds_it():
     with shown(still=True) as page:
-        x, y = page.js(f"(() => {{ const r = {node('orders')}.querySelector('.shape').getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2]; }})()")
+        x, y = page.js(
+            f"(() => {{ const r = {node('orders')}.querySelector('.shape').getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2]; }})()"
+        )
         page.click(x, y)
         page.wait("!document.getElementById('detail').hidden")
         same(page.js("document.querySelector('#detail h2').textContent"), "orders", "details")
         same(page.js("location.hash"), "#sel=orders", "hash")
         s = still(page)
-        same(page.js("document.querySelectorAll('#detail .part').length"), 3, "instances in the details")
-        same(page.js("document.querySelectorAll('#detail .links li').length"),
-             len([e for e in s["edges"] if "orders" in (e["from"], e["to"])]), "edges in the details")
+        same(
+            page.js("document.querySelectorAll('#detail .part').length"),
+            3,
+            "instances in the details",
+        )
+        same(
+            page.js("document.querySelectorAll('#detail .links li').length"),
+            len([e for e in s["edges"] if "orders" in (e["from"], e["to"])]),
+            "edges in the details",
+        )
         page.key("Escape", 27)
         page.wait("document.getElementById('detail').hidden && location.hash === ''")
 
@@ -324,8 +496,14 @@ def test_click_on_a_node_opens_its_details_and_the_hash_holds_it():
 def test_choice_survives_a_reload():
     with shown(hash_="#sel=orders&app=orders&level=error&find=redis") as page:
         page.wait("document.querySelector('#detail h2').textContent === 'orders'")
-        same(page.js("[document.getElementById('filter-app').value, document.getElementById('filter-level').value,"
-                     " document.getElementById('filter-find').value]"), ["orders", "error", "redis"], "filters")
+        same(
+            page.js(
+                "[document.getElementById('filter-app').value, document.getElementById('filter-level').value,"
+                " document.getElementById('filter-find').value]"
+            ),
+            ["orders", "error", "redis"],
+            "filters",
+        )
         same(page.js("document.querySelectorAll('#event-list li').length"), 1, "events")
 
 
@@ -339,14 +517,18 @@ def test_event_filters_by_app_level_and_text():
         page.js(choose.format("filter-app", "mailer", "change"))
         page.wait(f"{count} === 1")
         page.js(choose.format("filter-find", "no such text", "input"))
-        page.wait("document.querySelector('#event-list li').textContent === 'No event matches the filter.'")
+        page.wait(
+            "document.querySelector('#event-list li').textContent === 'No event matches the filter.'"
+        )
         same(page.js("location.hash"), "#app=mailer&level=warn&find=no+such+text", "hash")
 
 
 def test_edge_has_details_of_its_own():
     with shown(hash_="#sel=" + "invoke%20orders%20%E2%86%92%20payment") as page:
         page.wait("document.querySelector('#detail h2').textContent === 'orders → payment'")
-        facts = page.js("[...document.querySelectorAll('#detail dl.facts dt')].map(t => t.textContent)")
+        facts = page.js(
+            "[...document.querySelectorAll('#detail dl.facts dt')].map(t => t.textContent)"
+        )
         same(facts, ["calls", "errors", "p50", "p99", "in all"], "facts")
 
 
@@ -364,26 +546,40 @@ def test_keyboard_reaches_the_graph_and_walks_it():
         page.key("Enter", 13, "\r")
         page.wait(f"document.querySelector('#detail h2').textContent === {json.dumps(here)}")
         assert page.js(f"{node(here)}.getAttribute('aria-pressed')") == "true"
-        same(page.js("document.querySelectorAll('.node[tabindex=\"0\"]').length"), 1, "tab stops in the graph")
+        same(
+            page.js("document.querySelectorAll('.node[tabindex=\"0\"]').length"),
+            1,
+            "tab stops in the graph",
+        )
 
 
 def test_focus_is_visible():
     with shown(still=True) as page:
         page.key("Tab", 9)
         page.key("Tab", 9)
-        width = page.js("parseFloat(getComputedStyle(document.activeElement.querySelector('.shape')).strokeWidth)")
+        width = page.js(
+            "parseFloat(getComputedStyle(document.activeElement.querySelector('.shape')).strokeWidth)"
+        )
         assert width >= 2.5, width
 
 
 def test_everything_has_a_name():
     with shown() as page:
-        nameless = page.js("""[...document.querySelectorAll('button, select, input, [role=button], [role=img], svg, section, aside')]
+        nameless = page.js(
+            """[...document.querySelectorAll('button, select, input, [role=button], [role=img], svg, section, aside')]
             .filter(e => !e.closest('[hidden]') && !(e.getAttribute('aria-label') || e.getAttribute('aria-labelledby')
-              || e.closest('label')?.textContent.trim() || e.textContent.trim())).map(e => e.outerHTML.slice(0, 80))""")
+              || e.closest('label')?.textContent.trim() || e.textContent.trim())).map(e => e.outerHTML.slice(0, 80))"""
+        )
         same(nameless, [], "elements without a name")
-        dup = page.js("(() => { const ids = [...document.querySelectorAll('[id]')].map(e => e.id); return ids.filter((v, i) => ids.indexOf(v) !== i); })()")
+        dup = page.js(
+            "(() => { const ids = [...document.querySelectorAll('[id]')].map(e => e.id); return ids.filter((v, i) => ids.indexOf(v) !== i); })()"
+        )
         same(dup, [], "ids given twice")
-        same(page.js(f"{node('orders')}.getAttribute('aria-label').startsWith('service orders, ')"), True, "node's name")
+        same(
+            page.js(f"{node('orders')}.getAttribute('aria-label').startsWith('service orders, ')"),
+            True,
+            "node's name",
+        )
 
 
 CONTRAST = """(() => { const c = (n) => getComputedStyle(document.documentElement).getPropertyValue(n).trim();
@@ -405,7 +601,9 @@ def test_schemes_differ():
     with shown(scheme="dark") as page:
         dark = page.js("getComputedStyle(document.documentElement).backgroundColor")
         page.look(scheme="light")
-        page.wait(f"getComputedStyle(document.documentElement).backgroundColor !== {json.dumps(dark)}")
+        page.wait(
+            f"getComputedStyle(document.documentElement).backgroundColor !== {json.dumps(dark)}"
+        )
 
 
 def test_comets_fly_only_if_motion_is_welcome():
@@ -413,14 +611,29 @@ def test_comets_fly_only_if_motion_is_welcome():
         page.wait("window.proa.comets() > 5")
         page.look(still=True)
         page.wait("window.proa.comets() === 0")
-        same(page.js("document.getAnimations().filter(a => a.playState === 'running').length"), 0, "running animations")
+        same(
+            page.js("document.getAnimations().filter(a => a.playState === 'running').length"),
+            0,
+            "running animations",
+        )
 
 
 def test_no_horizontal_scroll():
-    for width, height in [(320, 640), (390, 844), (768, 1024), (1280, 720), (1920, 1080), (3840, 2160)]:
+    for width, height in [
+        (320, 640),
+        (390, 844),
+        (768, 1024),
+        (1280, 720),
+        (1920, 1080),
+        (3840, 2160),
+    ]:
         for scenario in ("normal", "many"):
-            with shown(scenario, "#sel=orders", width=width, height=height, still=True, mobile=width < 500) as page:
-                wide = page.js("Math.max(document.documentElement.scrollWidth, document.body.scrollWidth)")
+            with shown(
+                scenario, "#sel=orders", width=width, height=height, still=True, mobile=width < 500
+            ) as page:
+                wide = page.js(
+                    "Math.max(document.documentElement.scrollWidth, document.body.scrollWidth)"
+                )
                 assert wide <= width, f"{scenario} at {width}: the page is {wide} wide"
 
 
@@ -436,13 +649,16 @@ def test_page_without_a_feed_says_how_to_start_one():
     page = BROWSER.page()
     try:
         page.open(feed.url)
-        page.wait("!document.getElementById('banner').hidden && document.getElementById('banner-more').textContent.includes('proa run')")
+        page.wait(
+            "!document.getElementById('banner').hidden && document.getElementById('banner-more').textContent.includes('proa run')"
+        )
     finally:
         page.close()
         feed.down()
 
 
 # ---- a running page ----
+
 
 def live_page_shows_its_feed(url):
     page = BROWSER.page(still=True)
@@ -496,7 +712,9 @@ def main():
         sys.exit("dashboard: FAILED: no test has such a name")
     with Browser() as BROWSER:
         failed = run(tests)
-    print(f"dashboard: {'FAILED' if failed else 'passed'}: {len(tests) - failed} of {len(tests)} tests")
+    print(
+        f"dashboard: {'FAILED' if failed else 'passed'}: {len(tests) - failed} of {len(tests)} tests"
+    )
     sys.exit(1 if failed else 0)
 
 
