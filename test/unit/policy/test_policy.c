@@ -118,6 +118,7 @@ TEST(open_breaker_refuses_and_ends_the_retries)
 {
     struct fixture f;
     begin(&f, "cb");
+    policy_end(&f.run, f.now);
     for (int i = 0; i < 6; i++) {
         policy_begin(&f.run, f.p, S("app:method"), f.now);
         CHECK(!try_once(&f, (struct policy_outcome){ .result = -UNAVAILABLE }));

@@ -1,0 +1,140 @@
+#include "component/acl.h"
+
+enum { SEGMENTS_MAX = 64 };
+
+/* Takes the next segment of a path; empty ones ("//", a last "/") don't count. */
+static bool next_segment(str *path, str *ret)
+{
+    while (path->n && path->p[0] == '/')
+        *path = str_skip(*path, 1);
+    ptrdiff_t at = str_find_c(*path, '/');
+    *ret = at < 0 ? *path : str_take(*path, (size_t)at);
+    *path = str_skip(*path, ret->n);
+    return ret->n > 0;
+}
+
+static char fold(char c, bool http)
+{
+    return http && c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c;
+}
+
+/* '*' stands for any characters within a segment. Linear: only the last '*' is gone back to. */
+static bool glob(str pattern, str text, bool http)
+{
+    size_t p = 0, t = 0, star = SIZE_MAX, mark = 0;
+    while (t < text.n) {
+        if (p < pattern.n && pattern.p[p] == '*') {
+            star = p++;
+            mark = t;
+        } else if (p < pattern.n && fold(pattern.p[p], http) == fold(text.p[t], http)) {
+            p++;
+            t++;
+        } else if (star != SIZE_MAX) {
+            p = star + 1;
+            t = ++mark;
+        } else {
+            return false;
+        }
+    }
+    while (p < pattern.n && pattern.p[p] == '*')
+        p++;
+    return p == pattern.n;
+}
+
+/* How closely one segment is meant: 3 literally, 2 by a pattern, 1 by "*", 0 by "**". */
+static unsigned closeness(str segment)
+{
+    if (str_eq(segment, S("**")))
+        return 0;
+    if (str_eq(segment, S("*")))
+        return 1;
+    return str_find_c(segment, '*') < 0 ? 3 : 2;
+}
+
+/* Whether the pattern matches; *ret_rank grows with how closely, the first segments first. "**"
+ * stands for all that is left and therefore ends a pattern. */
+static bool match(str pattern, str path, bool http, uint64_t *ret_rank)
+{
+    uint64_t rank = 0;
+    for (int i = 0; i < SEGMENTS_MAX; i++) {
+        str want, have;
+        bool more_want = next_segment(&pattern, &want), more = next_segment(&path, &have);
+        unsigned close = more_want ? closeness(want) : 0;
+        if (i < 32)
+            rank |= (uint64_t)close << (62 - 2 * i);
+        if (!more_want || (close == 0 && more)) {
+            *ret_rank = rank;
+            return more_want || !more;
+        }
+        if (!more || !glob(want, have, http))
+            return false;
+    }
+    return false;
+}
+
+static const struct config_acl_policy *find_policy(const struct config_acl *acl,
+                                                   const struct acl_caller *caller)
+{
+    for (size_t i = 0; i < acl->n_policies && caller->app_id.n; i++) {
+        const struct config_acl_policy *p = &acl->policy[i];
+        if (str_eq(p->app_id, caller->app_id) && str_eq(p->namespace_, caller->namespace_) &&
+            str_eq(p->trust_domain, caller->trust_domain))
+            return p;
+    }
+    return NULL;
+}
+
+static const struct config_acl_operation *find_operation(const struct config_acl_policy *p,
+                                                         const struct acl_request *q)
+{
+    const struct config_acl_operation *best = NULL;
+    uint64_t best_rank = 0, rank;
+    for (size_t i = 0; i < p->n_operations; i++)
+        if (match(p->operation[i].name, q->operation, q->verb.n > 0, &rank) &&
+            (!best || rank > best_rank)) {
+            best = &p->operation[i];
+            best_rank = rank;
+        }
+    return best;
+}
+
+static bool names_verb(const struct config_acl_operation *o, str verb)
+{
+    for (size_t i = 0; i < o->verbs.n; i++)
+        if (str_eq(o->verbs.v[i], S("*")) || str_ieq(o->verbs.v[i], verb))
+            return true;
+    return false;
+}
+
+bool acl_allows(const struct config_acl *acl, const struct acl_request *q,
+                enum acl_level *ret_level)
+{
+    const struct config_acl_policy *p = find_policy(acl, &q->caller);
+    *ret_level = p ? ACL_APP : ACL_GLOBAL;
+    if (!p)
+        return acl->allow;
+    const struct config_acl_operation *o = find_operation(p, q);
+    if (o && (!q->verb.n || names_verb(o, q->verb)))
+        return o->allow;
+    if (!p->default_action.n) {
+        *ret_level = ACL_GLOBAL;
+        return acl->allow;
+    }
+    return str_ieq(p->default_action, S("allow"));
+}
+
+bool acl_parse_spiffe(str id, struct acl_caller *ret)
+{
+    str ns;
+    struct acl_caller c;
+    if (!str_starts(id, S("spiffe://")))
+        return false;
+    id = str_skip(id, sizeof "spiffe://" - 1);
+    if (!str_cut(id, '/', &c.trust_domain, &id) || !str_cut(id, '/', &ns, &id) ||
+        !str_eq(ns, S("ns")) || !str_cut(id, '/', &c.namespace_, &c.app_id))
+        return false;
+    if (!c.trust_domain.n || !c.namespace_.n || !c.app_id.n || str_find_c(c.app_id, '/') >= 0)
+        return false;
+    *ret = c;
+    return true;
+}
