@@ -60,6 +60,16 @@ int fail_as(struct error *err, enum code code, const char *tag, const char *fmt,
     return -(int)code;
 }
 
+/* Cuts what doesn't fit; returns the length without the NUL. */
+static size_t put_text(char *to, size_t size, str s)
+{
+    size_t n = min_size(s.n, size - 1);
+    if (n)
+        memcpy(to, s.p, n);
+    to[n] = 0;
+    return n;
+}
+
 int fail_wrap(struct error *err, const char *fmt, ...)
 {
     if (!err)
@@ -71,17 +81,10 @@ int fail_wrap(struct error *err, const char *fmt, ...)
     va_start(args, fmt);
     int n = vsnprintf(err->text, sizeof err->text, fmt, args);
     va_end(args);
-    if (n >= 0 && (size_t)n < sizeof err->text)
-        snprintf(err->text + n, sizeof err->text - (size_t)n, ": %s", old);
+    size_t at = n < 0 ? 0 : min_size((size_t)n, sizeof err->text - 1);
+    at += put_text(err->text + at, sizeof err->text - at, S(": "));
+    (void)put_text(err->text + at, sizeof err->text - at, str_c(old));
     return -(int)err->code;
-}
-
-static void put_text(char *to, size_t size, str s)
-{
-    size_t n = min_size(s.n, size - 1);
-    if (n)
-        memcpy(to, s.p, n);
-    to[n] = 0;
 }
 
 void fail_reason(struct error *err, const char *reason, const char *resource_type, str resource)
@@ -89,8 +92,8 @@ void fail_reason(struct error *err, const char *reason, const char *resource_typ
     if (!err)
         return;
     err->reason = reason;
-    put_text(err->resource_type, sizeof err->resource_type, str_c(resource_type));
-    put_text(err->resource, sizeof err->resource, resource);
+    (void)put_text(err->resource_type, sizeof err->resource_type, str_c(resource_type));
+    (void)put_text(err->resource, sizeof err->resource, resource);
 }
 
 void fail_meta(struct error *err, const char *key, str value)
@@ -98,7 +101,7 @@ void fail_meta(struct error *err, const char *key, str value)
     for (size_t i = 0; err && i < COUNT(err->meta_key); i++)
         if (!err->meta_key[i]) {
             err->meta_key[i] = key;
-            put_text(err->meta[i], sizeof err->meta[i], value);
+            (void)put_text(err->meta[i], sizeof err->meta[i], value);
             return;
         }
 }
