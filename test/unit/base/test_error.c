@@ -70,3 +70,14 @@ TEST(names_are_those_of_grpc)
     CHECK_TEXT(code_name((enum code)17), "UNKNOWN");
     CHECK_TEXT(code_name((enum code) - 1), "UNKNOWN");
 }
+
+TEST(codes_have_the_http_status_of_the_contract)
+{
+    CHECK_EQ(code_http_status(OK), 200);
+    CHECK_EQ(code_http_status(INVALID), 400);
+    CHECK_EQ(code_http_status(NOT_FOUND), 404);
+    CHECK_EQ(code_http_status(EXHAUSTED), 429);
+    CHECK_EQ(code_http_status(UNAVAILABLE), 503);
+    CHECK_EQ(code_http_status(UNAUTHENTICATED), 401);
+    CHECK_EQ(code_http_status((enum code)17), 500);
+}
