@@ -178,6 +178,8 @@ static void close_part(void *arg)
         p->n_users++; /* it mustn't leave the map while we walk it */
         h1_client_close_idle(p);
         h2_client_close_all(p);
+        while (p->n_conns) /* one that is just writing needs a moment to let go */
+            (void)fiber_sleep(MS(1));
         mem_free(p);
     }
     map_done(&w->pools);

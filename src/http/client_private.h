@@ -37,6 +37,7 @@ struct client_pool {
     size_t n_conns;         /* open, or being dialled */
     size_t n_idle, n_users; /* users: fibers that hold the pool across a suspension */
     struct waitq waiters;
+    bool dialing; /* HTTP/2: the others wait for that */
     char address[ADDRESS_MAX];
 };
 

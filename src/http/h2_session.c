@@ -156,6 +156,11 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
     struct h2_conn *c = arg;
     if (frame->hd.type == NGHTTP2_GOAWAY && c->side->draining)
         c->side->draining(c);
+    if (frame->hd.type == NGHTTP2_SETTINGS && !c->settled) {
+        c->settled = true;
+        if (c->settler)
+            (void)fiber_wake(c->settler, 0);
+    }
     if (frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA)
         return 0;
     struct h2_stream *s = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
@@ -491,6 +496,8 @@ void h2_conn_fail(struct h2_conn *c)
         return;
     }
     c->failed = true;
+    if (c->side->draining)
+        c->side->draining(c);
     flush_cancel(&c->flush);
     (void)stream_off_readable(c->stream);
     nghttp2_session *session = TAKE(c->session);
@@ -500,7 +507,26 @@ void h2_conn_fail(struct h2_conn *c)
     nghttp2_session_del(session);
     if (c->writer)
         fiber_cancel(c->writer);
+    if (c->settler)
+        (void)fiber_wake(c->settler, 0);
     h2_conn_release(c);
+}
+
+int h2_conn_settle(struct h2_conn *c)
+{
+    int r = 0;
+    c->n_streams++; /* holds it */
+    while (!c->settled && !c->failed && r == 0) {
+        c->settler = fiber_self();
+        r = fiber_park();
+        c->settler = NULL;
+    }
+    if (c->failed)
+        r = -UNAVAILABLE;
+    if (r < 0)
+        h2_conn_fail(c);
+    h2_conn_release(c);
+    return r;
 }
 
 void h2_conn_drain(struct h2_conn *c)

@@ -49,6 +49,8 @@ struct h2_conn {
     uint64_t budget_at;
     unsigned continuations;
     bool flooded, failed, closing;
+    bool settled;          /* the peer's first SETTINGS are here: its limits are known */
+    struct fiber *settler; /* waits for that */
 };
 
 struct h2_stream {
@@ -79,6 +81,8 @@ int h2_conn_init(struct h2_conn *c, const struct h2_side *side, struct stream *s
                  const nghttp2_settings_entry *settings, size_t n_settings) WUR;
 /* Starts to read; the connection may be gone when the first bytes were bad. */
 void h2_conn_run(struct h2_conn *c, str received);
+/* Waits for the peer's SETTINGS; the connection may be gone after a failure. */
+CO int h2_conn_settle(struct h2_conn *c) WUR;
 /* Ends it: every stream is closed with -UNAVAILABLE, gone() follows when the last lets go. */
 void h2_conn_fail(struct h2_conn *c);
 /* GOAWAY; fails when the last stream has ended. */
