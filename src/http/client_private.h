@@ -27,6 +27,7 @@ struct http_call {
     const struct http_call_ops *ops;
     struct arena *arena;
     bool reused;
+    void *grpc; /* grpc.h's place in the stream of messages */
 };
 
 /* The connections of one worker to one address; there while it has any, or somebody in it. */

@@ -38,6 +38,7 @@ struct http_exchange {
     uint64_t bytes_in, bytes_out; /* of bodies, so far */
     bool started, ended;          /* the reply */
     void *user;                   /* for the layers above */
+    void *grpc;                   /* grpc.h's place in the stream of messages */
 };
 
 struct http_server_config {
