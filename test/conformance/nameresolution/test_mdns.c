@@ -105,8 +105,7 @@ TEST(broken_names_are_refused)
         { "label type 10", "\x81 ", 2, -INVALID },
         { "label too long for the message", "\x3f", 1, -INVALID },
     };
-    EACH(row, r)
-    {
+    EACH (row, r) {
         struct dns_record rec;
         CHECK_EQ(read_named(str_of(r->bytes, r->n), &rec), r->want, "%s", r->name);
     }
@@ -174,8 +173,7 @@ TEST(own_message_has_five_records)
     struct dns_record rec;
     uint16_t want[] = { DNS_PTR, DNS_SRV, DNS_TXT, DNS_A, DNS_PTR };
     CHECK_OK(dns_reader_init(&r, buf_str(&b)));
-    EACH(want, w)
-    {
+    EACH (want, w) {
         CHECK_EQ(dns_next_record(&r, &rec), 1);
         CHECK_EQ(rec.type, *w);
         CHECK_EQ(rec.ttl, 120);

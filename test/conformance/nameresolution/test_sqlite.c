@@ -1,6 +1,8 @@
 /* nameresolution.sqlite: the table that daprd shares, and what happens when the file is busy. */
 #include "fixture.h"
 
+#include "fiber/sync.h"
+
 #include <sqlite3.h>
 
 /* Another process's view of the file. */
@@ -216,25 +218,60 @@ TEST_LOOP(old_rows_are_deleted)
     bench_close(&b);
 }
 
+struct starter {
+    const char *const *md;
+    struct component_env env;
+    struct fixture f;
+    int result;
+    struct wait_group *group;
+};
+
+CO static void start_one(void *arg)
+{
+    struct starter *s = arg;
+    s->result = fixture_open(&s->f, "nameresolution.sqlite", s->md, &s->env);
+    wait_group_done(s->group);
+}
+
+CO static void stop_one(void *arg)
+{
+    struct starter *s = arg;
+    fixture_close(&s->f);
+    wait_group_done(s->group);
+}
+
+CO static void on_all(struct starter *s, size_t n, fiber_fn *fn)
+{
+    for (size_t i = 0; i < n; i++) {
+        wait_group_add(s->group);
+        REQUIRE(fiber_spawn("starter", fn, &s[i]) != NULL);
+    }
+    CHECK_OK(wait_group_wait(s->group));
+}
+
 TEST_LOOP(many_sidecars_may_start_at_once)
 {
-    enum { N = 12 };
-    struct fixture f[N];
+    enum { N = 24 };
+    struct starter *s = mem_zalloc(N * sizeof *s);
+    struct wait_group group;
     struct arena a;
     arena_init(&a, KIB(64));
+    wait_group_init(&group);
     const char *md[] = { "url", fixture_file(&a, "crowd.db", NULL), NULL };
     for (size_t i = 0; i < N; i++) {
-        struct component_env e = env;
-        e.internal_port = (uint16_t)(60000 + i);
-        CHECK_OK(fixture_open(&f[i], "nameresolution.sqlite", md, &e), "%s", f[i].err.text);
+        s[i] = (struct starter){ .md = md, .env = env, .group = &group };
+        s[i].env.internal_port = (uint16_t)(60000 + i);
     }
+    on_all(s, N, start_one);
+    for (size_t i = 0; i < N; i++)
+        CHECK_OK(s[i].result, "%s", s[i].f.err.text);
     sqlite3 *db = open_file(md[1]);
     CHECK_EQ(count_rows(db), N);
-    for (size_t i = 0; i < N; i++)
-        fixture_close(&f[i]);
+    on_all(s, N, stop_one);
     CHECK_EQ(count_rows(db), 0);
     sqlite3_close(db);
     arena_done(&a);
+    mem_free(s);
 }
 
 TEST_LOOP(in_memory_database_knows_itself)

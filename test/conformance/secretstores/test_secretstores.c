@@ -1,5 +1,6 @@
 /* Every secret store of the registry must pass what stands under "any store"; behind it, what only
  * one of them promises. */
+#include "components/secretstores/local.file/flatten.h"
 #include "fixture.h"
 
 #include "base/buf.h"
@@ -289,6 +290,26 @@ TEST_LOOP(empty_file_has_no_secrets)
               "bulk gives %zu", n);
     fixture_close(&f);
     arena_done(&a);
+}
+
+TEST(flatten_survives_failed_allocations)
+{
+    for (size_t multi = 0; multi < 2; multi++) {
+        struct flatten_options options = { S(":"), multi == 1 };
+        FAIL_EACH_ALLOC(n)
+        {
+            struct arena a;
+            struct secret *v = NULL;
+            size_t count = 77;
+            struct error err = { 0 };
+            arena_init(&a, MIB(1));
+            int r = local_file_flatten(str_c(nested), &options, &a, &v, &count, &err);
+            bool failed = test_alloc_failed(n);
+            CHECK_EQ(r, failed ? -EXHAUSTED : 0, "allocation %zu", n);
+            CHECK_EQ(count, failed ? 77 : multi ? 3 : 6, "allocation %zu", n);
+            arena_done(&a);
+        }
+    }
 }
 
 TEST_LOOP(file_is_required)
