@@ -113,7 +113,7 @@ int code_http_status(enum code code)
     return (size_t)code < COUNT(status) ? status[code] : 500;
 }
 
-enum code code_of_http(int status)
+enum code code_of_http_status(int status)
 {
     static const struct {
         int http;

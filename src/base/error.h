@@ -44,7 +44,7 @@ const char *code_name(enum code code); /* "INVALID_ARGUMENT": the gRPC spelling 
 
 /* HTTP status ↔ code, by the contract's two tables, which aren't inverse (facts 5.2, surprise 44). */
 int code_http_status(enum code code);
-enum code code_of_http(int status);
+enum code code_of_http_status(int status);
 
 /* Fills *err (unless NULL or already filled) and returns -code. tag has static storage or is NULL.
  */

@@ -492,3 +492,8 @@ void runtime_free(struct runtime *r)
     arena_done(&r->arena);
     mem_free(r);
 }
+
+struct api *runtime_api(struct runtime *r)
+{
+    return r->api;
+}

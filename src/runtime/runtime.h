@@ -8,6 +8,7 @@
 #include "runtime/options.h"
 
 struct runtime;
+struct api;
 struct blocks;
 
 struct runtime_app { /* an app in this process, instead of one on a port */
@@ -25,6 +26,7 @@ int runtime_start(struct runtime *r, struct error *err) WUR;
 size_t runtime_stop(struct runtime *r);
 void runtime_free(struct runtime *r); /* NULL is fine */
 struct blocks *runtime_blocks(struct runtime *r);
+struct api *runtime_api(struct runtime *r); /* for calls from this process */
 bool runtime_ready(struct runtime *r);
 
 /* The command `proa sidecar`, and the face `daprd`: exit status. */
