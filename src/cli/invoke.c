@@ -4,6 +4,8 @@
 
 #include "format/uri.h"
 
+#include <unistd.h>
+
 enum { INVOKE_ARENA_MAX = 64 << 20, TARGET_MAX = 16 << 10 };
 
 struct invoke {
@@ -58,38 +60,46 @@ CO static void invoke_fiber(void *arg)
         j->result = ask_call(&ask, j->arena, &j->answer, j->err);
 }
 
+static int prepare(struct invoke_job *j)
+{
+    const struct invoke *o = j->o;
+    if (!o->app || !o->method)
+        return fail(j->err, INVALID, NULL, "--app-id and --method are needed");
+    if (!http_is_token(str_c(o->verb)))
+        return fail(j->err, INVALID, NULL, "--verb '%s' is no HTTP method", o->verb);
+    int r = ask_data(o->data, o->file, j->arena, &j->data, j->err);
+    return r ? r : make_target(j);
+}
+
+/* The body alone is on stdout, so that it can be piped on. */
+static int print_answer(const struct invoke_job *j)
+{
+    str body = j->answer.body;
+    bool whole = fwrite(body.p, 1, body.n, stdout) == body.n;
+    if (console_is_terminal(STDOUT_FILENO) && !str_ends(body, S("\n")))
+        putchar('\n');
+    bool good = j->answer.status >= 200 && j->answer.status < 400;
+    if (!good)
+        fprintf(stderr, "proa invoke: %s answered HTTP %d\n", j->o->app, j->answer.status);
+    return good && fflush(stdout) == 0 && whole ? EXIT_OK : EXIT_FAILED;
+}
+
 static int invoke_main(const void *options, const struct option_list *words)
 {
-    const struct invoke *o = options;
     struct error err = { 0 };
     AUTO(arena_done) struct arena a;
     arena_init(&a, INVOKE_ARENA_MAX);
-    struct invoke_job j = { .o = o, .arena = &a, .err = &err };
-    int r = 0;
-    if (!o->app || !o->method)
-        r = fail(&err, INVALID, NULL, "--app-id and --method are needed");
-    if (!r && !http_is_token(str_c(o->verb)))
-        r = fail(&err, INVALID, NULL, "--verb '%s' is no HTTP method", o->verb);
-    if (!r)
-        r = ask_data(o->data, o->file, &a, &j.data, &err);
-    if (!r)
-        r = make_target(&j);
-    if (r) {
+    struct invoke_job j = { .o = options, .arena = &a, .err = &err };
+    if (prepare(&j) != 0) {
         console_usage_error("invoke", &err);
         return EXIT_USAGE;
     }
-    r = ask_in_fiber(invoke_fiber, &j, &err);
+    int r = ask_in_fiber(invoke_fiber, &j, &err);
     if (r || j.result) {
         console_error("invoke", &err);
         return EXIT_FAILED;
     }
-    bool whole = fwrite(j.answer.body.p, 1, j.answer.body.n, stdout) == j.answer.body.n;
-    if (console_is_terminal(1) && j.answer.body.n && j.answer.body.p[j.answer.body.n - 1] != '\n')
-        putchar('\n');
-    bool good = j.answer.status >= 200 && j.answer.status < 400;
-    if (!good)
-        fprintf(stderr, "proa invoke: %s answered HTTP %d\n", o->app, j.answer.status);
-    return good && whole && fflush(stdout) == 0 ? EXIT_OK : EXIT_FAILED;
+    return print_answer(&j);
 }
 
 #define AT(member) offsetof(struct invoke, member)

@@ -246,7 +246,7 @@ static int run_planned(const struct run_settings *s, const struct run_template *
     const char *name = s->name ? s->name : t->name;
     run->token = make_token(a);
     run->member = arena_zalloc(a, plan->n * sizeof(struct member));
-    run->page = page_new(name, run->started_ns);
+    run->page = page_new(name, files_resolve(a, NULL, ".", NULL), run->started_ns);
     int r =
         run->token && run->member && run->page ? 0 : fail(err, EXHAUSTED, NULL, "out of memory");
     for (size_t i = 0; !r && i < plan->n; i++) {

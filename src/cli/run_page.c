@@ -8,12 +8,13 @@ enum { SOURCE_EDGES_MAX = 512, TEXT_MAX = 1000, ID_MAX = 300, PROGRESS_MAX = 409
 
 static const char *const kinds[] = { "invoke", "publish", "deliver", "state", "binding" };
 
-struct page *page_new(const char *run_name, uint64_t now_ns)
+struct page *page_new(const char *run_name, const char *base_dir, uint64_t now_ns)
 {
     struct page *p = mem_zalloc(sizeof(*p));
     if (!p)
         return NULL;
     p->name = run_name;
+    p->base_dir = base_dir;
     p->started_ns = now_ns;
     map_init(&p->edge_by_key, PAGE_EDGES_MAX);
     for (size_t i = 0; i <= PAGE_WINDOW; i++)

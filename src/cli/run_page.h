@@ -34,7 +34,8 @@ struct page_process {
     uint64_t rss_bytes, uptime_ns;
 };
 
-struct page *page_new(const char *run_name, uint64_t now_ns) WUR;
+/* Names of files below base_dir (NULL = none) are shown without it. Both are borrowed. */
+struct page *page_new(const char *run_name, const char *base_dir, uint64_t now_ns) WUR;
 void page_free(struct page *p);
 
 /* Instances of one app must come one after the other. *ret = its index. */

@@ -35,7 +35,7 @@ struct source { /* one sidecar */
 };
 
 struct page {
-    const char *name;
+    const char *name, *base_dir;
     uint64_t started_ns;
     struct source *source;
     size_t n_sources;

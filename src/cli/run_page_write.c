@@ -150,6 +150,13 @@ static void add_app(struct resource *r, const char *app)
         r->app[r->n_apps++] = app;
 }
 
+static str below_base(const struct write *x, str file)
+{
+    str base = str_c(x->p->base_dir);
+    bool below = base.n && str_starts(file, base) && file.n > base.n && file.p[base.n] == '/';
+    return below ? str_skip(file, base.n + 1) : file;
+}
+
 /* One resource that many sidecars load is one line; an error of any of them is what's shown. */
 static void gather_resources(struct write *x, const struct source *s)
 {
@@ -430,7 +437,7 @@ static void write_resources(struct write *x)
             json_w_str(x->w, str_c(r->app[k]));
         json_w_array_end(x->w);
         put_str(x, S("status"), r->status);
-        put_str(x, S("file"), r->file);
+        put_str(x, S("file"), below_base(x, r->file));
         put_str(x, S("error"), r->error);
         json_w_object_end(x->w);
     }

@@ -196,38 +196,36 @@ static bool sets_name_resolution(struct build *b, const char *path)
     return false;
 }
 
+/* On a developer's machine nothing listens to the network unless asked to. Of the two files with
+ * Configurations the later is merged over the earlier, so the user's is the last. */
 static int add_sidecar_flags(struct words *w, const struct run_instance *in)
 {
     static const char loopback[] = "127.0.0.1";
     const struct run_app *app = in->app;
+    bool names = !sets_name_resolution(w->b, app->config);
+    const struct {
+        const char *flag;
+        unsigned value;
+    } number[] = {
+        { "app-port", in->port.app },         { "dapr-http-port", in->port.http },
+        { "dapr-grpc-port", in->port.grpc },  { "dapr-internal-grpc-port", in->port.internal },
+        { "metrics-port", in->port.metrics }, { "profile-port", in->port.profile },
+    };
+    const struct {
+        const char *flag, *value;
+    } pair[] = {
+        { "dapr-listen-addresses", app->listen_addresses ? app->listen_addresses : loopback },
+        { "dapr-internal-grpc-listen-address", loopback },
+        { "metrics-listen-address", loopback },
+        { "log-level", app->log_level ? NULL : w->b->s->log_level },
+        { "config", names ? w->b->s->names_config : NULL },
+        { "config", app->config },
+    };
     int r = add_pair(w, "app-id", app->id);
-    if (!r)
-        r = add_number(w, "app-port", in->port.app);
-    if (!r)
-        r = add_number(w, "dapr-http-port", in->port.http);
-    if (!r)
-        r = add_number(w, "dapr-grpc-port", in->port.grpc);
-    if (!r)
-        r = add_number(w, "dapr-internal-grpc-port", in->port.internal);
-    if (!r)
-        r = add_number(w, "metrics-port", in->port.metrics);
-    if (!r)
-        r = add_number(w, "profile-port", in->port.profile);
-    /* On a developer's machine nothing listens to the network unless asked to. */
-    if (!r)
-        r = add_pair(w, "dapr-listen-addresses",
-                     app->listen_addresses ? app->listen_addresses : loopback);
-    if (!r)
-        r = add_pair(w, "dapr-internal-grpc-listen-address", loopback);
-    if (!r)
-        r = add_pair(w, "metrics-listen-address", loopback);
-    if (!r && !app->log_level)
-        r = add_pair(w, "log-level", w->b->s->log_level);
-    /* Later files are merged over earlier ones, so the user's comes last. */
-    if (!r && !sets_name_resolution(w->b, app->config))
-        r = add_pair(w, "config", w->b->s->names_config);
-    if (!r)
-        r = add_pair(w, "config", app->config);
+    for (size_t i = 0; !r && i < COUNT(number); i++)
+        r = add_number(w, number[i].flag, number[i].value);
+    for (size_t i = 0; !r && i < COUNT(pair); i++)
+        r = add_pair(w, pair[i].flag, pair[i].value);
     return r ? r : template_sidecar_flags(app, w->b->arena, add_word, w);
 }
 

@@ -191,8 +191,8 @@ static void tell_end(struct proc *p, uint64_t delay_ns)
     struct member *m = p->member;
     char how[ENDED_MAX];
     process_ended(p->status, how);
-    if (p->stop && p->status == 0)
-        return;
+    if (p->stop && (p->status == 0 || (WIFSIGNALED(p->status) && WTERMSIG(p->status) == SIGTERM)))
+        return; /* as it should, and as most do who don't care for SIGTERM */
     if (delay_ns)
         run_say(m->run, "warn", m->plan->app->id, "%s%s %s: restart %u in %.1f s", m->plan->name,
                 possessive(p), how, p->restarts + 1, (double)delay_ns / 1e9);

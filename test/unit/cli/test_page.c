@@ -26,7 +26,7 @@ static void begin(struct fixture *f)
     *f = (struct fixture){ .now = SEC(100) };
     arena_init(&f->arena, MIB(16));
     buf_init(&f->out, MIB(8));
-    REQUIRE((f->page = page_new("shop", f->now)));
+    REQUIRE((f->page = page_new("shop", "/work", f->now)));
     for (size_t i = 0; i < COUNT(instances); i++)
         REQUIRE(page_add_instance(f->page, &instances[i], &f->index[i]) == 0);
 }
@@ -219,8 +219,8 @@ TEST(topics_and_stores_come_from_edges_too)
 
 #define RESOURCE(status, error)                                                                    \
     "{\"pid\":1,\"resources\":[{\"kind\":\"Component\",\"name\":\"bus\",\"type\":"                 \
-    "\"pubsub.sqlite/v1\",\"status\":\"" status "\",\"file\":\"bus.yaml:1\",\"error\":\"" error    \
-    "\"}]}"
+    "\"pubsub.sqlite/v1\",\"status\":\"" status                                                    \
+    "\",\"file\":\"/work/res/bus.yaml:1\",\"error\":\"" error "\"}]}"
 
 TEST(a_resource_of_many_is_one_line_and_shows_its_error)
 {
@@ -235,6 +235,7 @@ TEST(a_resource_of_many_is_one_line_and_shows_its_error)
     CHECK(json_eq_str(json_get(r, S("status")), S("failed")));
     CHECK(json_eq_str(json_get(r, S("error")), S("no file")));
     CHECK_EQ(json_count(json_get(r, S("apps"))), 2);
+    CHECK(json_eq_str(json_get(r, S("file")), S("res/bus.yaml:1")));
     end(&f);
 }
 
@@ -370,7 +371,7 @@ TEST(the_page_survives_each_failed_allocation)
 {
     FAIL_EACH_ALLOC(n)
     {
-        struct page *p = page_new("x", 0);
+        struct page *p = page_new("x", NULL, 0);
         struct error err = { 0 };
         size_t index;
         AUTO(buf_done) struct buf out;
