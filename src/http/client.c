@@ -193,6 +193,6 @@ void http_client_free(struct http_client *c)
         return;
     for (size_t i = 0; i < CLIENT_WORKERS_MAX; i++)
         if (c->worker[i])
-            (void)worker_run(worker_at(i), "http-client-free", close_part, c->worker[i]);
+            http_run_surely(i, "http-client-free", close_part, c->worker[i]);
     mem_free(c);
 }

@@ -3,6 +3,8 @@
 #include "base/clock.h"
 #include "base/mem.h"
 
+#include <sched.h>
+
 /* ---- what a handler calls ---- */
 
 int http_read(struct http_exchange *x, str *ret_chunk)
@@ -294,6 +296,12 @@ static void drain_conns(void *arg)
     (void)wait_drained(w, UINT64_MAX); /* their fibers still use our memory */
 }
 
+void http_run_surely(size_t worker, const char *name, fiber_fn *fn, void *arg)
+{
+    while (worker_run(worker_at(worker), name, fn, arg) < 0)
+        sched_yield();
+}
+
 size_t http_server_stop(struct http_server *s, uint64_t grace_ns)
 {
     if (!s->n_workers)
@@ -303,10 +311,10 @@ size_t http_server_stop(struct http_server *s, uint64_t grace_ns)
     uint64_t until = grace_ns < UINT64_MAX - now ? now + grace_ns : UINT64_MAX;
     size_t cut = 0;
     for (size_t i = 0; i < s->n_workers; i++)
-        (void)worker_run(worker_at(i), "http-stop", stop_conns, &s->worker[i]);
+        http_run_surely(i, "http-stop", stop_conns, &s->worker[i]);
     for (size_t i = 0; i < s->n_workers; i++) {
         struct drain d = { &s->worker[i], until, 0 };
-        (void)worker_run(worker_at(i), "http-drain", drain_conns, &d);
+        http_run_surely(i, "http-drain", drain_conns, &d);
         cut += d.cut;
     }
     return cut;
