@@ -20,7 +20,7 @@ void proa_result_free(struct proa_result *r)
 static int fail_result(struct proa_result *res, int code, const char *text)
 {
     res->code = code;
-    snprintf(res->error, sizeof res->error, "%s", text);
+    snprintf(res->error, sizeof res->error, "%.250s", text);
     if (!res->data)
         res->data = mem_dup("", 0);
     return code;
