@@ -228,14 +228,15 @@ int uri_parse(str s, struct uri *ret)
     ptrdiff_t slash = str_find_c(s, '/');
     str authority = slash < 0 ? s : str_take(s, (size_t)slash);
     u.path = str_skip(s, authority.n);
-    if (!authority.n && (u.scheme.n || !u.path.n))
+    bool has_host = authority.n > 0;
+    if (!has_host && (u.scheme.n || !u.path.n))
         return -INVALID;
 
     for (ptrdiff_t at; (at = str_find_c(authority, '@')) >= 0;) {
         u.userinfo = str_of(s.p, (size_t)(authority.p + at - s.p));
         authority = str_skip(authority, (size_t)at + 1);
     }
-    if ((authority.n || u.userinfo.n) && !parse_host(authority, &u))
+    if (has_host && !parse_host(authority, &u))
         return -INVALID;
     *ret = u;
     return 0;

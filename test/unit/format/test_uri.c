@@ -183,9 +183,10 @@ static void uris_fall_into_their_parts(void **state)
 static void malformed_uris_are_refused(void **state)
 {
     static const char *const row[] = {
-        "",           "http://",    "http:///p",   "://x", "h:",        "h:0",
-        "h:65536",    "h:8a",       "h:1:2",       "[::1", "[::1]x",    "[]",
-        "http://:80", "http://a b", "http://a\nb", "?q",   "http://u@", "h:-1",
+        "",       "http://",   "http:///p",  "://x",       "h:",
+        "h:0",    "h:65536",   "h:8a",       "h:1:2",      "[::1",
+        "[::1]x", "[]",        "http://:80", "http://a b", "http://a\nb",
+        "?q",     "http://u@", "@",          "@/p",        "h:-1",
     };
     for (size_t i = 0; i < COUNT(row); i++) {
         struct uri u = { .port = 77 };
