@@ -5,6 +5,7 @@
 #include "block/secret.h"
 #include "block/state.h"
 #include "component/suggest.h"
+#include "fiber/sync.h"
 #include "runtime/private.h"
 #include "telemetry/metrics.h"
 
@@ -245,7 +246,8 @@ CO static int load_and_tell(struct runtime *r, const struct component_resource *
     feed_event("error", "component %s failed: %s", label, cause.text);
     if (c->ignore_errors) {
         log_error(SCOPE,
-                  "Ignoring error processing component: process component " STR_FMT " error: " STR_FMT,
+                  "Ignoring error processing component: process component " STR_FMT
+                  " error: " STR_FMT,
                   STR_ARG(c->head.name), STR_ARG(text));
         return 0;
     }
@@ -345,9 +347,20 @@ static int build_pipeline(struct runtime *r, const struct config_handlers *h, st
     return 0;
 }
 
-CO int load_components(struct runtime *r, struct error *err)
+struct resolver_job {
+    struct runtime *r;
+    struct wait_group done;
+};
+
+CO static void resolver_main(void *arg)
 {
-    load_resolver(r);
+    struct resolver_job *job = arg;
+    load_resolver(job->r);
+    wait_group_done(&job->done);
+}
+
+CO static int load_all(struct runtime *r, struct error *err)
+{
     const struct resources *res = r->resources;
     for (size_t i = 0; i < res->n_components; i++) {
         const struct component_resource *c = &res->component[i];
@@ -360,10 +373,25 @@ CO int load_components(struct runtime *r, struct error *err)
         if (code < 0)
             return code;
     }
-    int code = load_endpoints(r, err);
+    return 0;
+}
+
+/* Name resolution comes up beside the components: both may wait for a disk. */
+CO int load_components(struct runtime *r, struct error *err)
+{
+    struct resolver_job job = { .r = r };
+    wait_group_init(&job.done);
+    wait_group_add(&job.done);
+    if (!fiber_spawn("resolver", resolver_main, &job))
+        return fail(err, EXHAUSTED, NULL, "out of memory");
+    int code = load_all(r, err);
+    SHIELD(); /* it uses this frame */
+    (void)wait_group_wait(&job.done);
     if (code >= 0)
-        code = build_pipeline(r, &res->config.http_pipeline, &r->blocks.http_pipeline, err);
+        code = load_endpoints(r, err);
     if (code >= 0)
-        code = build_pipeline(r, &res->config.app_http_pipeline, &r->blocks.app_pipeline, err);
+        code = build_pipeline(r, &r->resources->config.http_pipeline, &r->blocks.http_pipeline, err);
+    if (code >= 0)
+        code = build_pipeline(r, &r->resources->config.app_http_pipeline, &r->blocks.app_pipeline, err);
     return code;
 }
