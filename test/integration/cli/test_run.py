@@ -67,14 +67,13 @@ def until(what, condition, timeout=WAIT):
 class Run:
     """One 'proa run' in a directory of its own."""
 
-    def __init__(self, test, *args, template=None, env=None):
-        self.dir = tempfile.mkdtemp(prefix="proa-test-")
-        self.env = dict(os.environ, XDG_RUNTIME_DIR=self.dir, HOME=self.dir, **(env or {}))
+    def __init__(self, test, *args, template=None, directory=None):
+        self.dir = directory or tempfile.mkdtemp(prefix="proa-test-")
+        self.env = dict(os.environ, XDG_RUNTIME_DIR=self.dir, HOME=self.dir)
         self.log_path = os.path.join(self.dir, "log")
         for name in ("orders", "stock"):
-            os.mkdir(os.path.join(self.dir, name))
-        with open(os.path.join(self.dir, "app.py"), "w") as f:
-            f.write(APP)
+            os.makedirs(os.path.join(self.dir, name), exist_ok=True)
+        self.prepare()
         if template is not None:
             with open(os.path.join(self.dir, "dapr.yaml"), "w") as f:
                 f.write(textwrap.dedent(template).replace("PYTHON", sys.executable))
@@ -83,6 +82,10 @@ class Run:
                                         stdin=subprocess.DEVNULL, stdout=self.log_file,
                                         stderr=subprocess.STDOUT)
         test.addCleanup(self.close)
+
+    def prepare(self):
+        with open(os.path.join(self.dir, "app.py"), "w") as f:
+            f.write(APP)
 
     def close(self):
         if self.process.poll() is None:
