@@ -109,7 +109,7 @@ CO static void cron_open_started(struct fixture *f, struct events *ev)
 
 CO static void await_begun(const struct events *ev, size_t n)
 {
-    uint64_t end = clock_now_ns() + SEC(8);
+    uint64_t end = clock_now_ns() + SEC(20);
     while (ev->begun < n && clock_now_ns() < end)
         CHECK_OK(fiber_sleep(MS(5)));
     CHECK(ev->begun >= n, "%zu of %zu events", ev->begun, n);
@@ -123,7 +123,7 @@ TEST_LOOP(cron_fires_each_second_whatever_the_handler_says)
     await_begun(&ev, 3);
     CHECK(ev.well_formed, "data is empty, metadata are timeZone and readTimeUTC");
     uint64_t took = ev.last_ns - ev.first_ns;
-    CHECK(took > MS(1500) && took < MS(4000), "two seconds took %llu ms",
+    CHECK(took > MS(1500) && took < SEC(10), "two seconds took %llu ms",
           (unsigned long long)(took / MS(1)));
     ops(&f)->stop(f.self);
     size_t before = ev.begun;
@@ -135,7 +135,7 @@ TEST_LOOP(cron_fires_each_second_whatever_the_handler_says)
 TEST_LOOP(cron_stop_waits_for_handlers_in_flight)
 {
     struct fixture f;
-    struct events ev = { .takes_ns = MS(1500) };
+    struct events ev = { .takes_ns = MS(2500) };
     cron_open_started(&f, &ev);
     await_begun(&ev, 2); /* the second begins although the first isn't done */
     CHECK_EQ(ev.ended, 0);
