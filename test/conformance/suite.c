@@ -21,17 +21,22 @@ static struct {
 
 /* ---- conformance.conf ---- */
 
-static str read_conf(struct arena *a, const struct component_type *t)
+static FILE *open_conf(struct arena *a, const struct component_type *t)
 {
-    const char *root = getenv("PROA_SOURCE");
-    const char *dot = t->type + strlen(t->kind);
-    static const char *const folder[] = { "components", "test/conformance/example_engine" };
+    static const char *const root[] = { "components", "test/conformance/example_engine" };
+    const char *source = getenv("PROA_SOURCE"), *dot = t->type + strlen(t->kind);
     FILE *f = NULL;
-    for (size_t i = 0; i < COUNT(folder) && !f; i++) {
-        str path = arena_printf(a, "%s/%s/%s/%s/conformance.conf", root ? root : ".", folder[i],
+    for (size_t i = 0; !f && i < COUNT(root); i++) {
+        str path = arena_printf(a, "%s/%s/%s/%s/conformance.conf", source ? source : ".", root[i],
                                 t->kind, *dot ? dot + 1 : "");
         f = path.p ? fopen(path.p, "re") : NULL;
     }
+    return f;
+}
+
+static str read_conf(struct arena *a, const struct component_type *t)
+{
+    FILE *f = open_conf(a, t);
     char *text = f ? arena_alloc(a, FILE_MAX) : NULL;
     size_t n = text ? fread(text, 1, FILE_MAX, f) : 0;
     if (f)
