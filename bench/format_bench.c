@@ -1,6 +1,7 @@
 /* format_bench.c — what the hot paths of src/format cost, in nanoseconds for each call.
  * Owner:  main.   Thread: one.   Failure: none; prints a table. Run it on an idle machine. */
 #include "base/clock.h"
+#include "format/cel.h"
 #include "format/cloudevent.h"
 
 #include <stdio.h>
@@ -62,6 +63,24 @@ static void read_event(void)
     arena_reset(&arena);
 }
 
+static bool event_variable(void *arg, str name, struct cel_value *ret)
+{
+    const struct cloudevent *ce = arg;
+    return str_eq(name, S("event")) && !cel_json(&arena, ce->root, ret);
+}
+
+static struct cel_program *rule;
+
+static void eval_rule(void)
+{
+    struct cloudevent ce;
+    struct cel_env env = { event_variable, &ce, 0 };
+    bool hit = false;
+    sink += (size_t)cloudevent_read(buf_str(&out), &arena, &ce, NULL);
+    sink += (size_t)cel_eval_bool(rule, &env, &arena, &hit, NULL) + hit;
+    arena_reset(&arena);
+}
+
 static void measure(const char *name, void (*fn)(void))
 {
     const int n = 100000;
@@ -105,6 +124,11 @@ int main(void)
     measure("cloudevent_build, 1 KiB JSON", build_event);
     measure("cloudevent_wrap, 1.5 KiB", wrap_event);
     measure("cloudevent_read, 1.5 KiB", read_event);
+    AUTO(arena_done) struct arena rules;
+    arena_init(&rules, MIB(1));
+    str source = S("event.type == 'com.dapr.event.sent' && event.data.text.startsWith('x')");
+    if (!cel_compile(&rules, source, &rule, NULL))
+        measure("cloudevent_read and a CEL rule", eval_rule);
     arena_done(&arena);
     buf_done(&out);
     return 0;

@@ -212,7 +212,7 @@ static bool eval_condition(struct cel_run *r, const struct cel_node *n, bool *re
 
 static bool eval_logic(struct cel_run *r, const struct cel_node *n, struct cel_value *ret)
 {
-    bool decisive = n->kind == NODE_OR, v;
+    bool decisive = n->kind == NODE_OR, v = false;
     struct verdict failure = { 0 };
     for (size_t i = 0; i < n->n; i++) {
         if (!eval_condition(r, n->child[i], &v)) {
@@ -229,7 +229,7 @@ static bool eval_logic(struct cel_run *r, const struct cel_node *n, struct cel_v
 
 static bool eval_not(struct cel_run *r, const struct cel_node *n, struct cel_value *ret)
 {
-    bool v;
+    bool v = false;
     if (!eval_condition(r, n->child[0], &v))
         return false;
     *ret = cel_bool(!v);
@@ -238,7 +238,7 @@ static bool eval_not(struct cel_run *r, const struct cel_node *n, struct cel_val
 
 static bool eval_cond(struct cel_run *r, const struct cel_node *n, struct cel_value *ret)
 {
-    bool v;
+    bool v = false;
     return eval_condition(r, n->child[0], &v) && cel_eval_node(r, n->child[v ? 1 : 2], ret);
 }
 
@@ -295,7 +295,7 @@ static bool loop_test(struct cel_run *r, struct loop *l, bool *ret)
 
 static bool eval_quantifier(struct cel_run *r, const struct cel_node *n, struct cel_value *ret)
 {
-    bool decisive = n->macro == MACRO_EXISTS, more, v;
+    bool decisive = n->macro == MACRO_EXISTS, more = false, v = false;
     struct verdict failure = { 0 };
     struct loop l;
     if (!loop_start(r, n, &l))
@@ -319,7 +319,7 @@ static bool eval_quantifier(struct cel_run *r, const struct cel_node *n, struct 
 
 static bool eval_exists_one(struct cel_run *r, const struct cel_node *n, struct cel_value *ret)
 {
-    bool more, v;
+    bool more = false, v = false;
     size_t hits = 0;
     struct loop l;
     if (!loop_start(r, n, &l))
@@ -339,7 +339,7 @@ static bool eval_exists_one(struct cel_run *r, const struct cel_node *n, struct 
 
 static bool eval_collect(struct cel_run *r, const struct cel_node *n, struct cel_value *ret)
 {
-    bool more, v;
+    bool more = false, v = false;
     struct loop l;
     if (!loop_start(r, n, &l) || !cel_charge(r, n->pos, l.range.json.raw.n))
         return false;
@@ -433,7 +433,7 @@ int cel_eval(const struct cel_program *p, const struct cel_env *env, struct aren
 int cel_eval_bool(const struct cel_program *p, const struct cel_env *env, struct arena *a,
                   bool *ret, struct error *err)
 {
-    struct cel_value v;
+    struct cel_value v = { .kind = CEL_NULL };
     int r = cel_eval(p, env, a, &v, err);
     if (r)
         return r;

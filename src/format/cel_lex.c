@@ -197,31 +197,38 @@ static const char *take_escape(const char *p, const char *end, uint32_t *ret, bo
     return take_octal(p, end, ret) ? p + 3 : NULL;
 }
 
+/* One escape: *p is at the backslash and moves behind it; *n bytes of out grow by what it means. */
+static const char *put_escape(const struct quoted *q, const char **p, const char *end, char *out,
+                              size_t *n)
+{
+    uint32_t c;
+    bool byte;
+    *p = take_escape(*p + 1, end, &c, &byte);
+    if (!*p || (q->bytes && !byte && c >= 0x80))
+        return "an escape that isn't known here";
+    if (!q->bytes && (c > 0x10ffff || (c >= 0xd800 && c < 0xe000)))
+        return "an escape that is no code point";
+    if (q->bytes)
+        out[(*n)++] = (char)c;
+    else
+        *n += utf8_put(c, out + *n);
+    return NULL;
+}
+
 static const char *unescape(const struct lexer *l, const struct quoted *q, char *out, size_t *ret_n)
 {
-    const char *p = l->source.p + q->start, *end = l->source.p + q->end;
+    const char *p = l->source.p + q->start, *end = l->source.p + q->end, *why = NULL;
     size_t n = 0;
-    while (p < end) {
+    while (p < end && !why) {
         if (*p == '\r' && p + 1 < end && p[1] == '\n')
             p++; /* a line end is \n, however the file writes it */
-        if (*p != '\\' || q->raw) {
-            out[n++] = *p++;
-            continue;
-        }
-        uint32_t c;
-        bool byte;
-        p = take_escape(p + 1, end, &c, &byte);
-        if (!p || (q->bytes && !byte && c >= 0x80))
-            return "an escape that isn't known here";
-        if (!q->bytes && (c > 0x10ffff || (c >= 0xd800 && c < 0xe000)))
-            return "an escape that is no code point";
-        if (q->bytes)
-            out[n++] = (char)c;
+        if (*p == '\\' && !q->raw)
+            why = put_escape(q, &p, end, out, &n);
         else
-            n += utf8_put(c, out + n);
+            out[n++] = *p++;
     }
     *ret_n = n;
-    return NULL;
+    return why;
 }
 
 /* At the prefix, if any, or the quote. */

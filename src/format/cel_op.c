@@ -132,36 +132,67 @@ static bool concat_lists(struct cel_run *r, unsigned pos, const struct cel_value
     return true;
 }
 
-static bool time_result(struct cel_run *r, unsigned pos, bool ok, struct cel_value v,
-                        struct cel_value *ret)
+/* ---- timestamps and durations ---- */
+
+static bool add_durations(const struct cel_value *a, const struct cel_value *b, struct cel_value *v)
 {
-    if (!ok)
-        return cel_fail(r, pos, "timestamp or duration out of range");
-    *ret = v;
-    return true;
+    return !__builtin_add_overflow(a->i, b->i, &v->i);
+}
+
+static bool sub_durations(const struct cel_value *a, const struct cel_value *b, struct cel_value *v)
+{
+    return !__builtin_sub_overflow(a->i, b->i, &v->i);
+}
+
+static bool add_to_time(const struct cel_value *a, const struct cel_value *b, struct cel_value *v)
+{
+    return cel_time_add(a->t, b->i, &v->t);
+}
+
+static bool add_time(const struct cel_value *a, const struct cel_value *b, struct cel_value *v)
+{
+    return cel_time_add(b->t, a->i, &v->t);
+}
+
+static bool sub_from_time(const struct cel_value *a, const struct cel_value *b, struct cel_value *v)
+{
+    return b->i != INT64_MIN && cel_time_add(a->t, -b->i, &v->t);
+}
+
+static bool sub_times(const struct cel_value *a, const struct cel_value *b, struct cel_value *v)
+{
+    return cel_time_sub(a->t, b->t, &v->i);
 }
 
 static bool time_op(struct cel_run *r, unsigned pos, enum cel_op op, const struct cel_value *a,
                     const struct cel_value *b, struct cel_value *ret)
 {
-    struct cel_value v = { .kind = CEL_TIMESTAMP };
-    bool add = op == OP_ADD, sub = op == OP_SUB, ok;
-    if (a->kind == CEL_DURATION && b->kind == CEL_DURATION && (add || sub)) {
-        v.kind = CEL_DURATION;
-        ok = add ? !__builtin_add_overflow(a->i, b->i, &v.i)
-                 : !__builtin_sub_overflow(a->i, b->i, &v.i);
-    } else if (a->kind == CEL_TIMESTAMP && b->kind == CEL_DURATION && (add || sub)) {
-        ok = (add || b->i != INT64_MIN) && cel_time_add(a->t, add ? b->i : -b->i, &v.t);
-    } else if (a->kind == CEL_DURATION && b->kind == CEL_TIMESTAMP && add) {
-        ok = cel_time_add(b->t, a->i, &v.t);
-    } else if (a->kind == CEL_TIMESTAMP && b->kind == CEL_TIMESTAMP && sub) {
-        v.kind = CEL_DURATION;
-        ok = cel_time_sub(a->t, b->t, &v.i);
-    } else {
-        return no_overload(r, pos, op, a, b);
+    static const struct {
+        enum cel_kind a;
+        enum cel_op op;
+        enum cel_kind b, result;
+        bool (*fn)(const struct cel_value *a, const struct cel_value *b, struct cel_value *v);
+    } row[] = {
+        { CEL_DURATION, OP_ADD, CEL_DURATION, CEL_DURATION, add_durations },
+        { CEL_DURATION, OP_SUB, CEL_DURATION, CEL_DURATION, sub_durations },
+        { CEL_DURATION, OP_ADD, CEL_TIMESTAMP, CEL_TIMESTAMP, add_time },
+        { CEL_TIMESTAMP, OP_ADD, CEL_DURATION, CEL_TIMESTAMP, add_to_time },
+        { CEL_TIMESTAMP, OP_SUB, CEL_DURATION, CEL_TIMESTAMP, sub_from_time },
+        { CEL_TIMESTAMP, OP_SUB, CEL_TIMESTAMP, CEL_DURATION, sub_times },
+    };
+    for (size_t i = 0; i < COUNT(row); i++) {
+        if (row[i].a != a->kind || row[i].op != op || row[i].b != b->kind)
+            continue;
+        struct cel_value v = { .kind = row[i].result };
+        if (!row[i].fn(a, b, &v))
+            return cel_fail(r, pos, "timestamp or duration out of range");
+        *ret = v;
+        return true;
     }
-    return time_result(r, pos, ok, v, ret);
+    return no_overload(r, pos, op, a, b);
 }
+
+/* ---- all kinds ---- */
 
 static bool arithmetic(struct cel_run *r, unsigned pos, enum cel_op op, const struct cel_value *a,
                        const struct cel_value *b, struct cel_value *ret)

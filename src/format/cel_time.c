@@ -104,23 +104,40 @@ static unsigned days_in(int64_t year, unsigned month)
     return (unsigned)(days_of(next) - days_of(first));
 }
 
-bool cel_time_parse(str s, struct cel_time *ret)
+/* "2026-01-02" as days since 1970. */
+static bool take_date(str *s, int64_t *ret_days)
 {
-    unsigned year, hour, minute, second;
     struct civil c;
-    int64_t offset;
-    int32_t ns;
-    if (!take_digits(&s, 4, &year) || !take_char(&s, "-") || !take_digits(&s, 2, &c.month) ||
-        !take_char(&s, "-") || !take_digits(&s, 2, &c.day) || !take_char(&s, "Tt ") ||
-        !take_digits(&s, 2, &hour) || !take_char(&s, ":") || !take_digits(&s, 2, &minute) ||
-        !take_char(&s, ":") || !take_digits(&s, 2, &second) || !take_fraction(&s, &ns) ||
-        !take_offset(&s, &offset) || s.n)
+    unsigned year;
+    if (!take_digits(s, 4, &year) || !take_char(s, "-") || !take_digits(s, 2, &c.month) ||
+        !take_char(s, "-") || !take_digits(s, 2, &c.day))
         return false;
     c.year = year;
-    if (c.month < 1 || c.month > 12 || c.day < 1 || c.day > days_in(year, c.month) || hour > 23 ||
-        minute > 59 || second > 59)
+    if (c.month < 1 || c.month > 12 || c.day < 1 || c.day > days_in(year, c.month))
         return false;
-    int64_t t = days_of(c) * DAY_S + hour * 3600 + minute * 60 + second - offset;
+    *ret_days = days_of(c);
+    return true;
+}
+
+/* "03:04:05" as seconds of the day. */
+static bool take_clock(str *s, int64_t *ret_seconds)
+{
+    unsigned hour, minute, second;
+    if (!take_digits(s, 2, &hour) || !take_char(s, ":") || !take_digits(s, 2, &minute) ||
+        !take_char(s, ":") || !take_digits(s, 2, &second))
+        return false;
+    *ret_seconds = hour * 3600 + minute * 60 + second;
+    return hour < 24 && minute < 60 && second < 60;
+}
+
+bool cel_time_parse(str s, struct cel_time *ret)
+{
+    int64_t days, seconds, offset;
+    int32_t ns;
+    if (!take_date(&s, &days) || !take_char(&s, "Tt ") || !take_clock(&s, &seconds) ||
+        !take_fraction(&s, &ns) || !take_offset(&s, &offset) || s.n)
+        return false;
+    int64_t t = days * DAY_S + seconds - offset;
     if (!cel_time_valid(t))
         return false;
     *ret = (struct cel_time){ t, ns };

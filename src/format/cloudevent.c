@@ -341,8 +341,10 @@ static bool is_attribute(str key)
 
 static const struct field *find_field(struct json key)
 {
+    bool escaped = json_is_escaped(key); /* hardly ever: then the slow way */
+    str name = json_inner(key);
     for (size_t i = 0; i < COUNT(fields); i++)
-        if (json_eq_str(key, fields[i].name))
+        if (escaped ? json_eq_str(key, fields[i].name) : str_eq(name, fields[i].name))
             return &fields[i];
     return NULL;
 }

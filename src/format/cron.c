@@ -48,28 +48,39 @@ static bool parse_value(const struct field *f, str s, unsigned *ret)
     return true;
 }
 
-/* "*", "5", "a-b", each with "/n" behind it. *ret_any: matches everything. */
+/* "*", "5" or "a-b"; open: a single value runs on to the end, as in "5/10". */
+static bool parse_range(const struct field *f, str range, bool open, unsigned *ret_low,
+                        unsigned *ret_high)
+{
+    str low, high;
+    *ret_low = f->low;
+    *ret_high = f->high;
+    if (str_eq(range, S("*")) || str_eq(range, S("?")))
+        return true;
+    bool ranged = str_cut(range, '-', &low, &high);
+    if (!parse_value(f, low, ret_low))
+        return false;
+    if (ranged)
+        return parse_value(f, high, ret_high) && *ret_high >= *ret_low;
+    if (!open)
+        *ret_high = *ret_low;
+    return true;
+}
+
+/* A range, perhaps with "/step" behind it. *ret_any: matches everything. */
 static bool parse_item(const struct field *f, str item, uint64_t *bits, bool *ret_any)
 {
-    str range, step_text, low_text, high_text;
+    str range, step_text;
     uint64_t step = 1;
+    unsigned low, high;
     bool stepped = str_cut(item, '/', &range, &step_text);
     if (stepped && (!str_to_u64(step_text, &step) || !step || step > f->high))
         return false;
-
-    unsigned low = f->low, high = f->high;
-    bool star = str_eq(range, S("*")) || str_eq(range, S("?"));
-    if (!star) {
-        bool ranged = str_cut(range, '-', &low_text, &high_text);
-        if (!parse_value(f, low_text, &low))
-            return false;
-        if (ranged && (!parse_value(f, high_text, &high) || high < low))
-            return false;
-        if (!ranged && !stepped)
-            high = low;
-    }
+    if (!parse_range(f, range, stepped, &low, &high))
+        return false;
     for (uint64_t v = low; v <= high; v += step)
         *bits |= (uint64_t)1 << v;
+    bool star = str_eq(range, S("*")) || str_eq(range, S("?"));
     *ret_any = *ret_any || (star && step == 1);
     return true;
 }

@@ -412,33 +412,37 @@ static bool take_repeat(struct compiler *c, uint32_t *ret_min, uint32_t *ret_max
     return take_counts(c, ret_min, ret_max);
 }
 
+/* Makes the n copies of len operations that begin at at optional, each by itself. */
+static bool make_optional(struct compiler *c, uint32_t at, uint32_t len, uint32_t n)
+{
+    bool ok = true;
+    for (; n && ok; n--) {
+        ok = insert(c, at, RE_SPLIT, (int32_t)len + 1);
+        at += len + 1;
+    }
+    return ok;
+}
+
 /* Makes the code from start on match min to max times. */
 static bool repeat(struct compiler *c, uint32_t start, uint32_t min, uint32_t max)
 {
-    uint32_t len = c->re->n_inst - start, at = start;
-    bool endless = max == UINT32_MAX;
+    uint32_t len = c->re->n_inst - start;
+    bool endless = max == UINT32_MAX, ok = true;
     if (min > REGEX_REPEAT_MAX || (!endless && (max > REGEX_REPEAT_MAX || max < min)))
         return refuse(c, "a repetition count past 1000, or one that runs backwards");
     if (!max) {
         c->re->n_inst = start;
         return true;
     }
-    bool ok = true;
-    uint32_t copies = endless ? (min ? min : 1) : max;
-    for (uint32_t i = 1; i < copies && ok; i++)
+    if (endless && !min) /* x* */
+        return insert(c, start, RE_SPLIT, (int32_t)len + 2) && emit(c, RE_JUMP, -(int32_t)len - 1);
+    for (uint32_t copies = endless ? min : max; copies > 1 && ok; copies--)
         ok = copy(c, start, len);
     if (!ok)
         return false;
-    if (endless && min) /* x+ : the last copy, then back or on */
+    if (endless) /* x+ : behind the last copy, back or on */
         return emit(c, RE_SPLIT, -(int32_t)len);
-    if (endless) /* x* */
-        return insert(c, start, RE_SPLIT, (int32_t)len + 2) && emit(c, RE_JUMP, -(int32_t)len - 1);
-    at = start + min * len;
-    for (uint32_t left = max - min; left && ok; left--) { /* each optional one may skip itself */
-        ok = insert(c, at, RE_SPLIT, (int32_t)len + 1);
-        at += len + 1;
-    }
-    return ok;
+    return make_optional(c, start + min * len, len, max - min);
 }
 
 static bool parse_sequence(struct compiler *c)
