@@ -12,8 +12,9 @@ import unittest
 from test_run import Run, free_port, until
 
 APP = '''
-import http.server, json, os, time
+import http.server, json, os, threading, time
 me = os.environ["APP_ID"]
+one_by_one = threading.Lock()
 class H(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     def out(self, code, body=b""):
@@ -36,9 +37,10 @@ class H(http.server.BaseHTTPRequestHandler):
     def do_POST(self):
         body = self.read()
         if self.path == "/t":
-            time.sleep(float(os.environ.get("SLOW", "0")))
-            with open(os.environ["SEEN"], "a") as f:
-                f.write(str(json.loads(body)["data"]["n"]) + "\\n")
+            with one_by_one:
+                time.sleep(float(os.environ.get("SLOW", "0")))
+                with open(os.environ["SEEN"], "a") as f:
+                    f.write(str(json.loads(body)["data"]["n"]) + "\\n")
         self.out(200, body if self.path == "/echo" else b"")
     def do_OPTIONS(self):
         self.out(404)
@@ -101,19 +103,25 @@ class Real(Run):
         except FileNotFoundError:
             return []
 
-    def api(self, method, path, body=None):
+    def connect(self):
         port = next(i["http_port"] for i in self.instances() if i["name"] == "source-1")
-        c = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        return http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+
+    def api(self, method, path, body=None, connection=None):
+        c = connection or self.connect()
         c.request(method, path, body, {"content-type": "application/json"})
         r = c.getresponse()
         answer = r.read()
-        c.close()
+        if not connection:
+            c.close()
         return r.status, answer
 
     def publish(self, numbers):
+        c = self.connect()
         for n in numbers:
-            status, answer = self.api("POST", "/v1.0/publish/bus/t", json.dumps({"n": n}))
+            status, answer = self.api("POST", "/v1.0/publish/bus/t", json.dumps({"n": n}), c)
             assert status == 204, answer
+        c.close()
 
 
 class RealRuns(unittest.TestCase):
@@ -153,18 +161,18 @@ class RealRuns(unittest.TestCase):
         until("all events", lambda: set(run.seen()) == set(range(200)))
 
     def test_an_orderly_stop_delivers_each_event_once(self):
-        run = Real(self, slow="0.02")
+        run = Real(self, slow="0.01")
         run.wait_healthy(2)
-        run.publish(range(150))
+        run.publish(range(300))
         until("some are done", lambda: len(run.seen()) > 10)
         run.process.send_signal(signal.SIGINT)
         self.assertEqual(run.process.wait(30), 0, run.log())
         done = len(run.seen())
-        self.assertLess(done, 150, "it was stopped in the middle")
+        self.assertLess(done, 300, "it was stopped in the middle")
         again = Real(self, into=run.dir)
         again.wait_healthy(2)
-        until("the rest", lambda: set(again.seen()) == set(range(150)))
-        self.assertEqual(len(again.seen()), 150, "none came twice")
+        until("the rest", lambda: set(again.seen()) == set(range(300)))
+        self.assertEqual(len(again.seen()), 300, "none came twice")
 
 
 if __name__ == "__main__":

@@ -92,7 +92,21 @@ class Run:
             self.process.kill()
         self.process.wait()
         self.log_file.close()
-        shutil.rmtree(self.dir, ignore_errors=True)
+        try:
+            self.check_sanitizers()
+        finally:
+            shutil.rmtree(self.dir, ignore_errors=True)
+
+    def check_sanitizers(self):
+        """A sidecar that a sanitizer stopped would just be restarted: so its logs are read."""
+        for root, _, files in os.walk(self.dir):
+            for name in files:
+                if name == "log" or name.endswith(".log"):
+                    with open(os.path.join(root, name), errors="replace") as f:
+                        text = f.read()
+                    at = re.search("Sanitizer|runtime error:", text)
+                    if at:
+                        raise AssertionError(text[at.start():at.start() + 4000])
 
     def log(self):
         with open(self.log_path, encoding="utf-8", errors="replace") as f:
