@@ -15,8 +15,8 @@ struct peer_stream {
     bool began, half_closed;
     uint64_t seq_out, seq_in;
     struct buf out;
-    struct arena scratch;    /* of the frame that is being read */
-    str pending; /* body that came with the first answer */
+    struct arena scratch; /* of the frame that is being read */
+    str pending;          /* body that came with the first answer */
     struct frame_response first;
 };
 

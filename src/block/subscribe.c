@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "block/app.h"
+#include "block/batch.h"
 #include "block/deliver.h"
 #include "block/guard.h"
 #include "block/publish.h"
@@ -286,6 +287,14 @@ CO static int start_one(struct subscription *s, struct arena *a, struct error *e
     };
     if (!p.topic.p)
         return fail(err, EXHAUSTED, NULL, "out of memory");
+    if (s->bulk && !(s->instance->type->features & PUBSUB_BULK_SUBSCRIBE)) {
+        s->batcher = batcher_new(s, p.bulk_max, p.bulk_await_ns);
+        if (!s->batcher)
+            return fail(err, EXHAUSTED, NULL, "out of memory");
+        p.handle = batcher_deliver;
+        p.handle_bulk = NULL;
+        p.arg = s->batcher;
+    }
     if (s->dead_letter.n) { /* engines of ours may use it for what nobody could process */
         struct kv *kv = arena_alloc(a, (s->metadata.n + 1) * sizeof *kv);
         if (!kv)
@@ -305,11 +314,12 @@ CO void subscriptions_start(struct blocks *b, struct subscriptions *l)
         if (s->engine)
             continue;
         struct error err = { 0 };
-        if (start_one(s, &l->arena, &err) < 0)
+        if (start_one(s, &l->arena, &err) < 0) {
+            batcher_free(TAKE(s->batcher));
             log_error(SCOPE,
                       "error occurred while beginning pubsub " STR_FMT " topic " STR_FMT ": %s",
                       STR_ARG(s->pubsub), STR_ARG(s->topic), err.text);
-        else
+        } else
             log_info(SCOPE, "app is subscribed to topic " STR_FMT " through pubsub=" STR_FMT,
                      STR_ARG(s->topic), STR_ARG(s->pubsub));
     }
@@ -322,6 +332,7 @@ CO void subscriptions_stop(struct subscriptions *l)
         struct subscription *s = l->v[i];
         if (s->engine)
             ops(s->instance)->unsubscribe(s->instance->self, TAKE(s->engine));
+        batcher_free(TAKE(s->batcher));
     }
 }
 

@@ -8,6 +8,7 @@
 #include "block/block.h"
 #include "component/resource.h"
 
+struct batcher;
 enum subscription_type { SUBSCRIPTION_UNKNOWN, DECLARATIVE, PROGRAMMATIC, STREAMING };
 
 struct subscription {
@@ -21,7 +22,8 @@ struct subscription {
     /* while it runs */
     struct blocks *blocks;
     struct instance *instance;
-    void *engine; /* the engine's handle; NULL = not started */
+    void *engine;            /* the engine's handle; NULL = not started */
+    struct batcher *batcher; /* bulk on a broker that can't; NULL = none */
     bool raw, raw_malformed;
 };
 
