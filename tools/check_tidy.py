@@ -1,0 +1,98 @@
+#!/usr/bin/env python3
+"""Runs clang-tidy over the sources that a build folder compiles, several at once.
+
+  check_tidy.py BUILD [--jobs=N] [FILE...]     exit 1 if it found anything
+
+A file whose text, headers, flags and checks are those of its last good run isn't read again:
+BUILD/tidy-cache remembers them.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import ctext
+
+PROGRAM = "clang-tidy-14"
+FOLDERS = ("src", "components")
+LIMIT_S = 300  # for one file
+
+
+def own_headers(root):
+    """A digest of every header of ours: one that changed has every file read again."""
+    digest = hashlib.sha256((root / ".clang-tidy").read_bytes())
+    for header in ctext.sources(root, (*FOLDERS, "include"), (".h",)):
+        digest.update(header.read_bytes())
+    return digest.digest()
+
+
+def flags_of(entry):
+    words = shlex.split(entry["command"])
+    return [w for w in words if w.startswith(("-D", "-I", "-std", "-f"))]
+
+
+def units(build, root, only):
+    """(file, digest) of each file of ours that the build compiles."""
+    common = own_headers(root)
+    seen = {}
+    for entry in json.loads((build / "compile_commands.json").read_text()):
+        file = (Path(entry["directory"]) / entry["file"]).resolve()
+        try:
+            shown = file.relative_to(root).as_posix()
+        except ValueError:
+            continue
+        if not shown.startswith(FOLDERS) or file.suffix != ".c" or not file.exists():
+            continue
+        if only and shown not in only or build in file.parents:
+            continue
+        flags = " ".join(flags_of(entry)).encode()
+        seen[shown] = hashlib.sha256(common + flags + file.read_bytes()).hexdigest()
+    return sorted(seen.items())
+
+
+def examine(build, root, shown):
+    """What clang-tidy has against a file, or the empty text."""
+    args = [PROGRAM, "-p", str(build), "--quiet", str(root / shown)]
+    try:
+        done = subprocess.run(args, capture_output=True, text=True, check=False, timeout=LIMIT_S)
+    except subprocess.TimeoutExpired:
+        return f"{shown}: clang-tidy took more than {LIMIT_S} s\n"
+    if done.returncode == 0:
+        return ""
+    return re.sub(re.escape(str(root)) + "/", "", done.stdout) or done.stderr
+
+
+def main():
+    options = [a for a in sys.argv[1:] if a.startswith("--")]
+    names = [a for a in sys.argv[1:] if not a.startswith("--")]
+    if not names:
+        sys.exit(__doc__)
+    root, build = ctext.repository(), Path(names[0]).resolve()
+    jobs = next((int(o[7:]) for o in options if o.startswith("--jobs=")), os.cpu_count() or 1)
+    cache = build / "tidy-cache"
+    cache.mkdir(exist_ok=True)
+    found = units(build, root, set(names[1:]))
+    todo = [(shown, digest) for shown, digest in found if not (cache / digest).exists()]
+
+    def run(unit):
+        shown, digest = unit
+        problems = examine(build, root, shown)
+        if not problems:
+            (cache / digest).touch()
+        return problems
+
+    with ThreadPoolExecutor(jobs) as pool:
+        problems = [p for p in pool.map(run, todo) if p]
+    print("".join(problems), end="")
+    print(f"clang-tidy: {len(found)} files, {len(todo)} read, {len(problems)} with problems")
+    return 1 if problems or not found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

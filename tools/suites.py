@@ -1,0 +1,158 @@
+"""The suites of run_tests.py, in the order in which they run: cheap gates first."""
+
+import os
+import sys
+from collections import namedtuple
+
+from testrun import FAILED, SKIPPED, Build
+
+Suite = namedtuple("Suite", "name about run")
+
+UNIT = (
+    "base", "fiber", "loop", "format", "http", "policy", "component", "block", "api", "telemetry",
+    "runtime", "cli", "lib", "conformance",
+)  # fmt: skip
+THREADED = ("fiber", "loop", "http")
+GATES = ("layers", "banned", "size", "co", "format", "docs")
+CHAOS_ROUNDS = "8"
+
+
+def suite_of(test):
+    return (test.get("suite") or [""])[0].split(":")[-1]
+
+
+def gates(machine):
+    """The gates over the tree, and their self-test: each must refuse a violation."""
+    steps = [("gates' self-test", "test_gates.py")]
+    steps += [(f"check_{gate}", f"check_{gate}.py") for gate in GATES]
+    return machine.parallel(
+        lambda s: machine.step(s[0], [sys.executable, f"tools/{s[1]}"], 300, "gates"), steps
+    )
+
+
+def normal(machine):
+    """Everything Meson knows, as developers build it."""
+    build = Build(machine, "test", ["--buildtype=debugoptimized"])
+    wrong = build.configure()
+    if wrong:
+        return [wrong]
+    # Chaos takes long and mostly waits for the disk: with the others it would disturb their clocks.
+    made = build.make()
+    chaos = {"CHAOS_ROUNDS": CHAOS_ROUNDS}
+    os.environ.update(chaos)
+    quick = [t for t in build.tests() if suite_of(t) != "chaos"]
+    slow = [t for t in build.tests() if suite_of(t) == "chaos"]
+    return [made] + build.run(quick, slower=2) + build.run(slow, slower=2)
+
+
+def clang_build(machine):
+    """Clang, its warnings (WUR bites there), the sanitizers and libFuzzer: one folder for all."""
+    return Build(
+        machine, "asan",
+        ["--buildtype=debugoptimized", "-Db_sanitize=address,undefined", "-Db_lundef=false",
+         "-Dfuzz=true"], compiler="clang-14",
+    )  # fmt: skip
+
+
+def sanitized(machine):
+    build = clang_build(machine)
+    wrong = build.configure()
+    if wrong:
+        return [wrong]
+    tests = build.tests(lambda t: suite_of(t) in UNIT and build.program(t))
+    made = build.make(build.targets(tests))
+    return [made] + build.run(tests, slower=5)
+
+
+def threads(machine):
+    build = Build(
+        machine, "tsan",
+        ["--buildtype=debugoptimized", "-Db_sanitize=thread", "-Db_lundef=false"],
+        compiler="clang-14",
+    )  # fmt: skip
+    wrong = build.configure()
+    if wrong:
+        return [wrong]
+    tests = build.tests(lambda t: suite_of(t) in THREADED and build.program(t))
+    made = build.make(build.targets(tests))
+    return [made] + build.run(tests, slower=10)
+
+
+def portable(machine):
+    """The fiber switch of each kind of CPU: ucontext here, and aarch64 under qemu."""
+    ucontext = Build(machine, "ucontext", ["--buildtype=release", "-Dfiber_switch=ucontext"])
+    arm = Build(machine, "aarch64", ["--cross-file", "cross/aarch64.ini"],
+                source="test/unit/fiber/portable")  # fmt: skip
+    results = []
+    wrong = ucontext.configure()
+    if not wrong:
+        tests = ucontext.tests(lambda t: suite_of(t) == "fiber")
+        results += [ucontext.make(ucontext.targets(tests))] + ucontext.run(tests, slower=3)
+    wrong_too = arm.configure()
+    if not wrong_too:
+        results.append(arm.make())
+        results.append(machine.step("aarch64 fibers under qemu",
+                                    ["meson", "test", "-C", arm.dir, "--no-rebuild", "-t", "5"],
+                                    600, "aarch64"))  # fmt: skip
+    return results + [w for w in (wrong, wrong_too) if w]
+
+
+def fuzzers(machine, build):
+    """The names of the fuzz programs, from Meson's own list."""
+    targets = build.introspect("--targets")
+    files = [t["filename"][0] for t in targets if t["name"].endswith("_fuzz")]
+    return sorted(os.path.relpath(f, build.dir) for f in files)
+
+
+def fuzz_one(machine, build, program):
+    name = os.path.basename(program)
+    if not (build.dir / program).exists():
+        return machine.result(name, FAILED, 0, "not built", folder="fuzz")
+    short = name.removesuffix("_fuzz")
+    folder = machine.build / "fuzz-corpus" / short
+    folder.mkdir(parents=True, exist_ok=True)
+    corpora = [folder]
+    for seeds in (machine.root / "test" / "fuzz" / "corpus" / short,):
+        corpora += [seeds] if seeds.is_dir() else []
+    words = machine.root / "test" / "fuzz" / f"{short}.dict"
+    options = [f"-dict={words}"] if words.exists() else []
+    args = [build.dir / program, f"-max_total_time={machine.fuzz_seconds}", "-rss_limit_mb=2048",
+            "-timeout=10", "-print_final_stats=1", f"-artifact_prefix={machine.logs}/fuzz/",
+            *options, *corpora]  # fmt: skip
+    return machine.step(name, args, machine.fuzz_seconds * 3 + 60, "fuzz")
+
+
+def fuzz(machine):
+    build = clang_build(machine)
+    wrong = build.configure()
+    if wrong:
+        return [wrong]
+    programs = fuzzers(machine, build)
+    if not programs:
+        return [machine.result("fuzz", SKIPPED, 0, "", "no fuzzers in this tree")]
+    made = build.make(programs)
+    made.name = "build fuzzers"
+    (machine.logs / "fuzz").mkdir(exist_ok=True)
+    runs = machine.parallel(lambda p: fuzz_one(machine, build, p), programs, at_once=2)
+    return [made] + runs
+
+
+def tidy(machine):
+    """clang-tidy with .clang-tidy's list, over the files that clang_build() compiles."""
+    build = clang_build(machine)
+    wrong = build.configure()
+    if wrong:
+        return [wrong]
+    args = [sys.executable, "tools/check_tidy.py", build.dir, f"--jobs={machine.jobs}"]
+    return [machine.step("clang-tidy", args, 900, "gates")]
+
+
+ALL = [
+    Suite("gates", "layers, banned calls, sizes, CO, format, and that each of them bites", gates),
+    Suite("test", "every test, built with gcc", normal),
+    Suite("asan", "unit and conformance tests, built with clang, under ASan and UBSan", sanitized),
+    Suite("tsan", "fibers, loop and HTTP under ThreadSanitizer", threads),
+    Suite("portable", "fibers with ucontext, and on aarch64 under qemu", portable),
+    Suite("fuzz", "each fuzzer for a moment", fuzz),
+    Suite("tidy", "clang-tidy over the sources", tidy),
+]

@@ -1,0 +1,146 @@
+#!/usr/bin/env python3
+"""The gates' self-test: each is shown a small tree that is right and one that isn't."""
+
+import contextlib
+import io
+import tempfile
+import unittest
+from pathlib import Path
+
+import check_banned
+import check_co
+import check_docs
+import check_format
+import check_layers
+import check_size
+import ctext
+
+
+@contextlib.contextmanager
+def tree(**files):
+    """A folder with src/<module>/x.c and the like; `__` in a name is a slash, `_c` ends in .c."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        for name, text in files.items():
+            stem, suffix = name.rsplit("_", 1)
+            path = root / (stem.replace("__", "/") + "." + suffix)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        yield root
+
+
+class Layers(unittest.TestCase):
+    def problems(self, name, include):
+        with tree(**{name: f'#include "{include}"\n'}) as root:
+            return check_layers.check(root)
+
+    def test_upwards_is_fine(self):
+        self.assertEqual(self.problems("src__http__x_c", "loop/stream.h"), [])
+        self.assertEqual(self.problems("components__state__a__x_c", "component/state.h"), [])
+        own = "components/common/sqlite/db.h"
+        self.assertEqual(self.problems("components__state__a__x_c", own), [])
+
+    def test_downwards_and_sideways_are_refused(self):
+        for name, include in (
+            ("src__base__x_c", "loop/worker.h"),
+            ("src__format__x_c", "fiber/fiber.h"),
+            ("src__policy__x_c", "loop/worker.h"),
+            ("src__block__x_c", "api/api.h"),
+            ("src__block__x_c", "components/state/sqlite/row.h"),
+            ("components__state__a__x_c", "components/state/b/row.h"),
+            ("components__state__a__x_c", "block/state.h"),
+            ("src__http__x_c", "common.pb-c.h"),
+            ("src__http__x_c", "../base/str.h"),
+            ("src__http__x_c", "unheard/of.h"),
+            ("include__proa_h", "base/str.h"),
+        ):
+            with self.subTest(name=name, include=include):
+                self.assertEqual(len(self.problems(name, include)), 1)
+
+
+class Banned(unittest.TestCase):
+    def problems(self, code, name="src__http__x_c"):
+        with tree(**{name: f"void f(void)\n{{\n    {code};\n}}\n"}) as root:
+            return check_banned.check(root)
+
+    def test_each_is_refused(self):
+        for code in (
+            "strcpy(a, b)", "sprintf(a, b)", "x = atoi(s)", "sleep(1)", "p = malloc(3)", "free(p)",
+            "fd = open(p, O_RDONLY)", "fd = socket(1, 2, 0)", "pipe(fds)", "n = strtol(a, b, 10)",
+            "(void)system(s)", "p = alloca (3)",
+        ):  # fmt: skip
+            with self.subTest(code=code):
+                self.assertEqual(len(self.problems(code)), 1)
+
+    def test_what_only_looks_so_is_not(self):
+        for code in (
+            "fd = open(p, O_RDONLY | O_CLOEXEC)", "self->free(p)", "fiber_sleep(1)", "/* free(p) */",
+            'log("malloc(3)")', "mem_free(p)",
+        ):  # fmt: skip
+            with self.subTest(code=code):
+                self.assertEqual(self.problems(code), [])
+
+    def test_base_has_the_memory(self):
+        self.assertEqual(self.problems("p = malloc(3)", "src__base__mem_c"), [])
+        self.assertEqual(len(self.problems("strcpy(a, b)", "src__base__mem_c")), 1)
+
+
+class Size(unittest.TestCase):
+    def problems(self, text):
+        with tree(src__http__x_c=text) as root:
+            return check_size.check(root)
+
+    def test_long_function(self):
+        body = "    a();\n"
+        self.assertEqual(self.problems("void f(void)\n{\n" + body * 97 + "}\n"), [])
+        self.assertEqual(len(self.problems("void f(void)\n{\n" + body * 98 + "}\n")), 1)
+
+    def test_tangled_function(self):
+        branch = "    if (a && b)\n        c();\n"
+        self.assertEqual(self.problems("void f(void)\n{\n" + branch * 7 + "}\n"), [])
+        self.assertEqual(len(self.problems("void f(void)\n{\n" + branch * 8 + "}\n")), 1)
+
+    def test_long_file_and_line(self):
+        self.assertEqual(len(self.problems("int a;\n" * 801)), 1)
+        self.assertEqual(len(self.problems("/* " + "x" * 100 + " */\n")), 1)
+
+
+class Co(unittest.TestCase):
+    HEADER = "CO int waits(void);\nstruct ops {\n    CO int (*get)(void *x);\n};\n"
+
+    def problems(self, code):
+        with tree(src__loop__x_h=self.HEADER, src__http__x_c=code) as root:
+            return check_co.check(root)
+
+    def test_unmarked_callers_are_refused(self):
+        self.assertEqual(len(self.problems("int f(void)\n{\n    return waits();\n}\n")), 1)
+        self.assertEqual(len(self.problems("int f(void)\n{\n    return o->get(o);\n}\n")), 1)
+        chain = "CO static int g(void)\n{\n    return waits();\n}\nint f(void)\n{\n    g();\n}\n"
+        self.assertEqual(len(self.problems(chain)), 1)
+
+    def test_marked_callers_and_first_functions_are_fine(self):
+        self.assertEqual(self.problems("CO int f(void)\n{\n    return waits();\n}\n"), [])
+        spawned = "static void f(void *a)\n{\n    waits();\n}\n"
+        spawned += 'void g(void)\n{\n    fiber_spawn("f", f, NULL);\n}\n'
+        self.assertEqual(self.problems(spawned), [])
+
+
+class Format(unittest.TestCase):
+    def test_out_of_form_is_refused(self):
+        style = (ctext.repository() / ".clang-format").read_text()
+        with tree(src__x_c="int f(void)\n{\n    return 1;\n}\n", src__y_c="int  g ( );\n") as root:
+            (root / ".clang-format").write_text(style)
+            self.assertIsNone(check_format.differs(root / "src/x.c"))
+            self.assertEqual(check_format.differs(root / "src/y.c"), str(root / "src/y.c"))
+
+
+class Docs(unittest.TestCase):
+    def test_a_link_that_leads_nowhere(self):
+        with tree(docs__a_md="[b](b.md) [c](https://example.org) [d](#here)\n", docs__b_md="\n") as root:
+            self.assertEqual(check_docs.check(root), [])
+            (root / "docs/b.md").unlink()
+            self.assertEqual(len(check_docs.check(root)), 1)
+
+
+if __name__ == "__main__":
+    unittest.main()
