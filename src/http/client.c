@@ -1,5 +1,5 @@
 #include "http/client_private.h"
-#include "http/server_private.h"
+#include "http/private.h"
 
 #include "base/mem.h"
 
@@ -27,7 +27,7 @@ int http_call_read(struct http_call *call, str *ret_chunk)
     return call->ops->read(call, ret_chunk);
 }
 
-static int next_of_call(void *arg, str *ret)
+CO static int next_of_call(void *arg, str *ret)
 {
     return http_call_read(arg, ret);
 }
@@ -169,7 +169,7 @@ struct http_client *http_client_new(const struct http_client_config *config)
     return c;
 }
 
-static void close_part(void *arg)
+CO static void close_part(void *arg)
 {
     struct client_worker *w = arg;
     size_t at = 0;

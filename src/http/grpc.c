@@ -84,7 +84,7 @@ struct reader {
 };
 
 /* The next n ≤ cap bytes into p: 1, 0 = the stream ended before the first, negative. */
-static int collect(struct reader *r, char *p, size_t n)
+CO static int collect(struct reader *r, char *p, size_t n)
 {
     for (size_t got = 0; got < n;) {
         str part = str_take(r->rest, n - got);
@@ -116,7 +116,7 @@ static int make_room(struct reader *r, size_t n)
     return 0;
 }
 
-static int read_message(struct reader *r, size_t max, str *ret)
+CO static int read_message(struct reader *r, size_t max, str *ret)
 {
     unsigned char prefix[PREFIX];
     int e = collect(r, (char *)prefix, PREFIX);
@@ -230,7 +230,7 @@ static str decode_details(struct arena *arena, str text)
 
 /* ---- server ---- */
 
-static int next_of_exchange(void *arg, str *ret)
+CO static int next_of_exchange(void *arg, str *ret)
 {
     return http_read(arg, ret);
 }
@@ -344,7 +344,7 @@ int grpc_call_send(struct http_call *call, str message, bool last)
     return r == 0 && last ? http_call_end(call, NULL) : r;
 }
 
-static int next_of_call(void *arg, str *ret)
+CO static int next_of_call(void *arg, str *ret)
 {
     return http_call_read(arg, ret);
 }
@@ -390,7 +390,7 @@ static enum code code_of_answer(int status)
     }
 }
 
-static int drain(struct http_call *call)
+CO static int drain(struct http_call *call)
 {
     str piece;
     int r;

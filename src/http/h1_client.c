@@ -81,7 +81,7 @@ static struct h1_link *take_idle(struct client_pool *p)
     return l;
 }
 
-static int dial(struct client_pool *p, struct h1_link **ret, struct error *err)
+CO static int dial(struct client_pool *p, struct h1_link **ret, struct error *err)
 {
     struct h1_link *l = mem_zalloc(sizeof *l);
     if (!l)
@@ -101,8 +101,8 @@ static int dial(struct client_pool *p, struct h1_link **ret, struct error *err)
 }
 
 /* A kept connection (unless a fresh one is wanted), a new one, or waits for either. */
-static int take_link(struct client_pool *p, bool fresh, struct h1_link **ret, bool *ret_reused,
-                     struct error *err)
+CO static int take_link(struct client_pool *p, bool fresh, struct h1_link **ret, bool *ret_reused,
+                        struct error *err)
 {
     for (;;) {
         struct h1_link *l = fresh ? NULL : take_idle(p);
@@ -198,7 +198,7 @@ static void set_link(struct h1_call *c, struct h1_link *l, bool reused)
 
 /* ---- sending ---- */
 
-static int send(struct h1_call *c, struct iovec *iov, size_t n)
+CO static int send(struct h1_call *c, struct iovec *iov, size_t n)
 {
     if (c->broken || !c->link)
         return -UNAVAILABLE;
@@ -209,7 +209,7 @@ static int send(struct h1_call *c, struct iovec *iov, size_t n)
 }
 
 /* The head with the first piece of the body, in one write. */
-static int send_first(struct h1_call *c, str body)
+CO static int send_first(struct h1_call *c, str body)
 {
     char size[H1_CHUNK_MAX];
     struct iovec iov[5] = { { (void *)c->text.p, c->text.n } };
@@ -224,7 +224,7 @@ static int send_first(struct h1_call *c, str body)
     return send(c, iov, n);
 }
 
-static int call_write(struct http_call *base, str data)
+CO static int call_write(struct http_call *base, str data)
 {
     struct h1_call *c = CONTAINER_OF(base, struct h1_call, base);
     if (c->sent || (c->framing == H1_FRAME_LENGTH && data.n > c->left))
@@ -243,7 +243,7 @@ static int call_write(struct http_call *base, str data)
     return send(c, iov, 3);
 }
 
-static int call_end(struct http_call *base, const struct http_headers *trailers)
+CO static int call_end(struct http_call *base, const struct http_headers *trailers)
 {
     struct h1_call *c = CONTAINER_OF(base, struct h1_call, base);
     if (c->sent || (c->framing == H1_FRAME_LENGTH && c->left))
@@ -297,7 +297,7 @@ static int put_text(struct h1_call *c, const struct http_request *req, size_t bo
 }
 
 /* A kept connection that fails before it took a byte is replaced; after that, see replay(). */
-static int connect_and_send(struct h1_call *c, str body, struct error *err)
+CO static int connect_and_send(struct h1_call *c, str body, struct error *err)
 {
     for (bool fresh = false;; fresh = true) {
         struct h1_link *l;
@@ -316,8 +316,8 @@ static int connect_and_send(struct h1_call *c, str body, struct error *err)
     }
 }
 
-static int start(struct h1_call *c, const struct http_request *req, str body, bool end,
-                 struct error *err)
+CO static int start(struct h1_call *c, const struct http_request *req, str body, bool end,
+                    struct error *err)
 {
     int r = put_text(c, req, body.n, end);
     if (r < 0)
@@ -338,8 +338,8 @@ static int start(struct h1_call *c, const struct http_request *req, str body, bo
 
 static const struct http_call_ops h1_call_ops;
 
-int h1_call_start(struct client_pool *p, const struct http_request *req, str body, bool end,
-                  struct http_call **ret, struct error *err)
+CO int h1_call_start(struct client_pool *p, const struct http_request *req, str body, bool end,
+                     struct http_call **ret, struct error *err)
 {
     struct h1_call *c = call_new(p);
     if (!c)
@@ -357,7 +357,7 @@ int h1_call_start(struct client_pool *p, const struct http_request *req, str bod
 /* ---- the answer ---- */
 
 /* The kept connection died before a byte of the answer: the request goes out again, once. */
-static int replay(struct h1_call *c, struct error *err)
+CO static int replay(struct h1_call *c, struct error *err)
 {
     struct h1_link *l;
     bool reused;
@@ -370,7 +370,7 @@ static int replay(struct h1_call *c, struct error *err)
     return send_first(c, c->copy);
 }
 
-static int read_head(struct h1_call *c, struct error *err)
+CO static int read_head(struct h1_call *c, struct error *err)
 {
     size_t max = c->pool->worker->client->config.max_header_bytes;
     for (int i = 0; i < INTERIM_MAX; i++) {
@@ -407,8 +407,8 @@ static void begin_body(struct h1_call *c)
                                           .content_length = h->content_length };
 }
 
-static int call_response(struct http_call *base, const struct http_response **ret,
-                         struct error *err)
+CO static int call_response(struct http_call *base, const struct http_response **ret,
+                            struct error *err)
 {
     struct h1_call *c = CONTAINER_OF(base, struct h1_call, base);
     if (!c->answered) {
@@ -428,7 +428,7 @@ static int call_response(struct http_call *base, const struct http_response **re
     return 0;
 }
 
-static int call_read(struct http_call *base, str *ret)
+CO static int call_read(struct http_call *base, str *ret)
 {
     struct h1_call *c = CONTAINER_OF(base, struct h1_call, base);
     const struct http_response *unused;

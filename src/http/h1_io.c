@@ -58,7 +58,7 @@ void h1_body_init(struct h1_body *b, enum h1_body_kind kind, int64_t content_len
     b->trailers.headers = (struct http_headers){ .arena = arena };
 }
 
-static int fill_for_body(struct h1_input *in)
+CO static int fill_for_body(struct h1_input *in)
 {
     int r = h1_input_fill(in);
     return r == 0 ? -UNAVAILABLE : r;
@@ -76,7 +76,7 @@ static int take_buffered(struct h1_body *b, struct h1_input *in, str *ret)
     return 1;
 }
 
-static int read_trailers(struct h1_body *b, struct h1_input *in)
+CO static int read_trailers(struct h1_body *b, struct h1_input *in)
 {
     if (in->at > in->floor) { /* all room for them: the parser wants them to stay in place */
         memmove(in->buf + in->floor, in->buf + in->at, in->end - in->at);
@@ -89,7 +89,7 @@ static int read_trailers(struct h1_body *b, struct h1_input *in)
     return r == 1 ? 0 : r == 0 ? -UNAVAILABLE : r;
 }
 
-static int read_chunked(struct h1_body *b, struct h1_input *in, str *ret)
+CO static int read_chunked(struct h1_body *b, struct h1_input *in, str *ret)
 {
     for (;;) {
         size_t used = 0;

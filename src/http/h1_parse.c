@@ -37,32 +37,38 @@ static int parse_version(struct h1_head *h, const char *p)
                  : refuse(h, 400, "malformed HTTP version");
 }
 
+static const bool host_char[256] = {
+    ['!'] = 1, ['$'] = 1,         ['%'] = 1,         ['&'] = 1,         ['\''] = 1,
+    ['('] = 1, [')'] = 1,         ['*'] = 1,         ['+'] = 1,         [','] = 1,
+    ['-'] = 1, ['.'] = 1,         [';'] = 1,         ['='] = 1,         ['_'] = 1,
+    ['~'] = 1, ['0' ... '9'] = 1, ['a' ... 'z'] = 1, ['A' ... 'Z'] = 1,
+};
+
+/* How many bytes of s are a host: a name, an IPv4 address, or an IPv6 address in brackets. The
+ * length of an empty name is 0; false for brackets that are no address. */
+static bool host_span(str s, size_t *ret_n)
+{
+    bool bracket = s.n && s.p[0] == '[';
+    size_t i = bracket;
+    while (i < s.n && (host_char[(unsigned char)s.p[i]] || (bracket && s.p[i] == ':')))
+        i++;
+    *ret_n = i + bracket;
+    return !bracket || (i >= 3 && i < s.n && s.p[i] == ']');
+}
+
 /* uri-host [ ":" port ] of RFC 3986; an empty one is legal when the target has no authority. */
 static bool valid_authority(str s)
 {
-    static const bool host_char[256] = {
-        ['!'] = 1, ['$'] = 1,         ['%'] = 1,         ['&'] = 1,         ['\''] = 1,
-        ['('] = 1, [')'] = 1,         ['*'] = 1,         ['+'] = 1,         [','] = 1,
-        ['-'] = 1, ['.'] = 1,         [';'] = 1,         ['='] = 1,         ['_'] = 1,
-        ['~'] = 1, ['0' ... '9'] = 1, ['a' ... 'z'] = 1, ['A' ... 'Z'] = 1,
-    };
-    size_t i = 0;
-    if (s.n && s.p[0] == '[') {
-        for (i = 1; i < s.n && (host_char[(unsigned char)s.p[i]] || s.p[i] == ':');)
-            i++;
-        if (i < 3 || i == s.n || s.p[i] != ']')
-            return false;
-        i++;
-    } else {
-        while (i < s.n && host_char[(unsigned char)s.p[i]])
-            i++;
-    }
-    if (i == s.n)
-        return true;
-    if (s.p[i] != ':' || s.n - i > 6)
+    size_t n;
+    if (!host_span(s, &n))
         return false;
-    for (i++; i < s.n; i++)
-        if (s.p[i] < '0' || s.p[i] > '9')
+    str port = str_skip(s, n);
+    if (!port.n)
+        return true;
+    if (port.p[0] != ':' || port.n > 6)
+        return false;
+    for (size_t i = 1; i < port.n; i++)
+        if (port.p[i] < '0' || port.p[i] > '9')
             return false;
     return true;
 }

@@ -99,7 +99,7 @@ static const struct http_server_config *config_of(const struct h1_exchange *x)
     return &x->conn->base.worker->server->config;
 }
 
-static int send_continue(struct h1_exchange *x)
+CO static int send_continue(struct h1_exchange *x)
 {
     x->expect = false;
     if (x->in.at < x->in.end || x->base.started)
@@ -107,7 +107,7 @@ static int send_continue(struct h1_exchange *x)
     return stream_write(x->in.stream, S("HTTP/1.1 100 Continue\r\n\r\n"));
 }
 
-static int x_read(struct http_exchange *base, str *ret)
+CO static int x_read(struct http_exchange *base, str *ret)
 {
     struct h1_exchange *x = CONTAINER_OF(base, struct h1_exchange, base);
     uint64_t max = config_of(x)->max_body_bytes;
@@ -150,7 +150,7 @@ static int put_head(struct h1_exchange *x, int status, const struct http_headers
 }
 
 /* Writes the vector, each piece within the body timeout. */
-static int send(struct h1_exchange *x, struct iovec *iov, size_t n_iov)
+CO static int send(struct h1_exchange *x, struct iovec *iov, size_t n_iov)
 {
     flush_cancel(&x->flush);
     x->pending = (str){ 0 };
@@ -164,7 +164,7 @@ static int send(struct h1_exchange *x, struct iovec *iov, size_t n_iov)
 }
 
 /* The pieces of a long slice but the last, which is left for the caller to join with its end. */
-static int send_long(struct h1_exchange *x, str *data)
+CO static int send_long(struct h1_exchange *x, str *data)
 {
     while (data->n > WRITE_PIECE) {
         struct iovec iov[2] = { { (void *)x->pending.p, x->pending.n },
@@ -177,8 +177,8 @@ static int send_long(struct h1_exchange *x, str *data)
     return 0;
 }
 
-static int x_reply(struct http_exchange *base, int status, const struct http_headers *headers,
-                   str body)
+CO static int x_reply(struct http_exchange *base, int status, const struct http_headers *headers,
+                      str body)
 {
     struct h1_exchange *x = CONTAINER_OF(base, struct h1_exchange, base);
     bool none = bodyless(status);
@@ -227,7 +227,7 @@ static int x_start(struct http_exchange *base, int status, const struct http_hea
     return r;
 }
 
-static int write_chunk(struct h1_exchange *x, str data)
+CO static int write_chunk(struct h1_exchange *x, str data)
 {
     char size[H1_CHUNK_MAX];
     struct iovec iov[4] = { { (void *)x->pending.p, x->pending.n },
@@ -237,7 +237,7 @@ static int write_chunk(struct h1_exchange *x, str data)
     return send(x, iov, 4);
 }
 
-static int x_write(struct http_exchange *base, str data)
+CO static int x_write(struct http_exchange *base, str data)
 {
     struct h1_exchange *x = CONTAINER_OF(base, struct h1_exchange, base);
     if (x->head_only || x->framing == H1_FRAME_NONE)
@@ -259,7 +259,7 @@ static int x_write(struct http_exchange *base, str data)
     return 0;
 }
 
-static int x_end(struct http_exchange *base, const struct http_headers *trailers)
+CO static int x_end(struct http_exchange *base, const struct http_headers *trailers)
 {
     struct h1_exchange *x = CONTAINER_OF(base, struct h1_exchange, base);
     if (x->framing == H1_FRAME_LENGTH && x->left)
@@ -322,7 +322,7 @@ static void begin_exchange(struct h1_conn *c, struct h1_unit *u)
 }
 
 /* Reads what the handler left, so that the next request is found. */
-static enum next finish_body(struct h1_exchange *x)
+CO static enum next finish_body(struct h1_exchange *x)
 {
     size_t drained = 0;
     DEADLINE(config_of(x)->header_timeout_ns);
@@ -337,7 +337,7 @@ static enum next finish_body(struct h1_exchange *x)
     return NEXT_REQUEST;
 }
 
-static enum next finish(struct h1_exchange *x)
+CO static enum next finish(struct h1_exchange *x)
 {
     if (x->broken && x->framing == H1_FRAME_CLOSE)
         return NEXT_RESET; /* a plain end would look like the end of the body */
@@ -350,7 +350,7 @@ static enum next finish(struct h1_exchange *x)
 }
 
 /* A reply of ours to what is no request. */
-static enum next refuse(struct h1_conn *c, struct h1_unit *u, int status, const char *why)
+CO static enum next refuse(struct h1_conn *c, struct h1_unit *u, int status, const char *why)
 {
     struct http_headers headers;
     http_headers_init(&headers, &u->arena);
@@ -371,7 +371,7 @@ static bool wants_h2(const struct h1_conn *c, const struct h1_head *h, const str
 }
 
 /* RFC 7540 section 3.2: the request becomes stream 1. */
-static enum next upgrade(struct h1_conn *c, struct h1_unit *u)
+CO static enum next upgrade(struct h1_conn *c, struct h1_unit *u)
 {
     struct h1_exchange *x = &u->x;
     int r = stream_write(c->base.stream, S("HTTP/1.1 101 Switching Protocols\r\n"
@@ -404,7 +404,7 @@ static enum next serve(struct h1_conn *c, struct h1_unit *u)
 enum { GOT_EOF = 0, GOT_HEAD = 1, GOT_PREFACE = 2 };
 
 /* Whether HTTP/2's preface is what has come; needs more bytes only while it may be. */
-static int read_preface(struct h1_input *in, bool *ret_is)
+CO static int read_preface(struct h1_input *in, bool *ret_is)
 {
     for (;;) {
         size_t n = min_size(in->end - in->at, preface.n);
@@ -418,7 +418,7 @@ static int read_preface(struct h1_input *in, bool *ret_is)
     }
 }
 
-static int read_head(struct h1_conn *c, struct h1_unit *u)
+CO static int read_head(struct h1_conn *c, struct h1_unit *u)
 {
     const struct http_server_config *config = &c->base.worker->server->config;
     struct h1_input *in = &u->x.in;
@@ -436,7 +436,7 @@ static int read_head(struct h1_conn *c, struct h1_unit *u)
     return h1_input_head(in, &u->head);
 }
 
-static enum next refuse_head(struct h1_conn *c, struct h1_unit *u, int r)
+CO static enum next refuse_head(struct h1_conn *c, struct h1_unit *u, int r)
 {
     switch (r) {
     case -INVALID:
@@ -453,7 +453,7 @@ static enum next refuse_head(struct h1_conn *c, struct h1_unit *u, int r)
     }
 }
 
-static enum next next_request(struct h1_conn *c, struct h1_unit *u)
+CO static enum next next_request(struct h1_conn *c, struct h1_unit *u)
 {
     struct h1_input *in = &u->x.in;
     arena_reset(&u->arena);
@@ -472,7 +472,7 @@ static enum next next_request(struct h1_conn *c, struct h1_unit *u)
 
 /* So that the peer gets our last reply: what it still sends is read, within bounds, before the
  * socket is closed; closing with unread data would send an RST. */
-static void linger(struct h1_conn *c, struct h1_unit *u)
+CO static void linger(struct h1_conn *c, struct h1_unit *u)
 {
     if (stream_shutdown(c->base.stream) < 0)
         return;

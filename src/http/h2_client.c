@@ -95,7 +95,7 @@ static int link_open(struct client_pool *p, struct stream *stream, struct h2_lin
 
 /* Its SETTINGS are waited for: they say how many streams it takes, and that it speaks HTTP/2. */
 
-static int dial(struct client_pool *p, struct h2_link **ret, struct error *err)
+CO static int dial(struct client_pool *p, struct h2_link **ret, struct error *err)
 {
     DEADLINE(p->worker->client->config.dial_timeout_ns);
     struct stream *stream;
@@ -132,8 +132,8 @@ static struct h2_link *find_room(struct client_pool *p)
 }
 
 /* One fiber dials, the others wait for what it brings, be it a failure. */
-static int take_link(struct client_pool *p, struct h2_link **ret, bool *ret_reused,
-                     struct error *err)
+CO static int take_link(struct client_pool *p, struct h2_link **ret, bool *ret_reused,
+                        struct error *err)
 {
     for (;;) {
         *ret = find_room(p);
@@ -196,7 +196,7 @@ static int submit(struct h2_call *c, const struct http_request *req, bool has_bo
 }
 
 /* An answer that comes before the whole body was taken is no failure to send. */
-static int send_body(struct h2_call *c, str body, bool end)
+CO static int send_body(struct h2_call *c, str body, bool end)
 {
     int r = h2_stream_write(&c->s, body);
     if (r == 0 && end)
@@ -204,8 +204,8 @@ static int send_body(struct h2_call *c, str body, bool end)
     return r < 0 && c->s.closed && c->s.head_done ? 0 : r;
 }
 
-static int start(struct h2_call *c, const struct http_request *req, str body, bool end,
-                 struct error *err)
+CO static int start(struct h2_call *c, const struct http_request *req, str body, bool end,
+                    struct error *err)
 {
     bool has_body = !end || body.n;
     int64_t length = !end ? req->content_length : body.n ? (int64_t)body.n : -1;
@@ -263,7 +263,7 @@ int h2_call_start(struct client_pool *p, const struct http_request *req, str bod
 
 /* ---- after the start ---- */
 
-static int call_write(struct http_call *base, str data)
+CO static int call_write(struct http_call *base, str data)
 {
     struct h2_stream *s = &call_of(base)->s;
     return s->out_end ? -PRECONDITION : h2_stream_write(s, data);
@@ -286,8 +286,8 @@ static void set_response(struct h2_call *c)
         c->response.content_length = n;
 }
 
-static int call_response(struct http_call *base, const struct http_response **ret,
-                         struct error *err)
+CO static int call_response(struct http_call *base, const struct http_response **ret,
+                            struct error *err)
 {
     struct h2_call *c = call_of(base);
     const char *address = c->link->pool->address;
@@ -310,7 +310,7 @@ static int call_response(struct http_call *base, const struct http_response **re
     return 0;
 }
 
-static int call_read(struct http_call *base, str *ret)
+CO static int call_read(struct http_call *base, str *ret)
 {
     const struct http_response *unused;
     int r = call_response(base, &unused, NULL);

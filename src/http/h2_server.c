@@ -46,7 +46,7 @@ static void exchange_free(struct h2_exchange *x, uint32_t code)
 
 /* ---- the exchange ---- */
 
-static int x_read(struct http_exchange *base, str *ret)
+CO static int x_read(struct http_exchange *base, str *ret)
 {
     struct h2_exchange *x = CONTAINER_OF(base, struct h2_exchange, base);
     uint64_t max = config_of(x)->max_body_bytes;
@@ -96,7 +96,7 @@ static int x_start(struct http_exchange *base, int status, const struct http_hea
     return submit_head(x, status, headers, status == 204 ? -1 : length, x->bodyless);
 }
 
-static int x_write(struct http_exchange *base, str data)
+CO static int x_write(struct http_exchange *base, str data)
 {
     struct h2_exchange *x = CONTAINER_OF(base, struct h2_exchange, base);
     if (x->bodyless)
@@ -122,8 +122,8 @@ static int x_end(struct http_exchange *base, const struct http_headers *trailers
     return x->bodyless ? 0 : h2_stream_end(&x->s, trailers);
 }
 
-static int x_reply(struct http_exchange *base, int status, const struct http_headers *headers,
-                   str body)
+CO static int x_reply(struct http_exchange *base, int status, const struct http_headers *headers,
+                      str body)
 {
     struct h2_exchange *x = CONTAINER_OF(base, struct h2_exchange, base);
     x->bodyless = bodyless(x, status) || !body.n;

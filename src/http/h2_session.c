@@ -316,7 +316,7 @@ static ssize_t gather(struct h2_conn *c)
     return (ssize_t)n;
 }
 
-static int wait_written(struct h2_conn *c)
+CO static int wait_written(struct h2_conn *c)
 {
     while (c->out.len && !c->failed) {
         DEADLINE(c->write_timeout_ns);

@@ -1,9 +1,8 @@
+#include "http/private.h"
 #include "http/server_private.h"
 
 #include "base/clock.h"
 #include "base/mem.h"
-
-#include <sched.h>
 
 /* ---- what a handler calls ---- */
 
@@ -15,38 +14,7 @@ int http_read(struct http_exchange *x, str *ret_chunk)
     return r;
 }
 
-/* Gathers by doubling; the arena takes the old pieces along until the request's end. */
-int http_gather(struct arena *arena, size_t max, int64_t expected, str first, http_next_fn *next,
-                void *arg, str *ret)
-{
-    size_t cap = expected >= 0 ? (size_t)expected : min_size(max, first.n * 2 + 4096);
-    char *p = arena_alloc(arena, cap + 1);
-    size_t n = 0;
-    str piece = first;
-    int r = 1;
-    for (; p && r == 1; r = next(arg, &piece)) {
-        if (piece.n > max - n)
-            return -RANGE;
-        if (piece.n > cap - n) {
-            cap = min_size(max, (n + piece.n) * 2);
-            char *bigger = arena_alloc(arena, cap + 1);
-            if (bigger)
-                memcpy(bigger, p, n);
-            p = bigger;
-            if (!p)
-                break;
-        }
-        memcpy(p + n, piece.p, piece.n);
-        n += piece.n;
-    }
-    if (!p)
-        return -EXHAUSTED;
-    if (r == 0)
-        *ret = str_of(p, n);
-    return r;
-}
-
-static int next_of_exchange(void *arg, str *ret)
+CO static int next_of_exchange(void *arg, str *ret)
 {
     return http_read(arg, ret);
 }
@@ -268,7 +236,7 @@ struct drain {
     size_t cut;
 };
 
-static int wait_drained(struct server_worker *w, uint64_t until)
+CO static int wait_drained(struct server_worker *w, uint64_t until)
 {
     uint64_t now = clock_now_ns();
     DEADLINE(until == UINT64_MAX ? UINT64_MAX : until > now ? until - now : 0);
@@ -285,7 +253,7 @@ static void kill_one(struct server_conn *c, void *arg)
     *(size_t *)arg += c->ops->kill(c);
 }
 
-static void drain_conns(void *arg)
+CO static void drain_conns(void *arg)
 {
     struct drain *d = arg;
     struct server_worker *w = d->worker;
@@ -294,12 +262,6 @@ static void drain_conns(void *arg)
         return;
     each_conn(w, kill_one, &d->cut);
     (void)wait_drained(w, UINT64_MAX); /* their fibers still use our memory */
-}
-
-void http_run_surely(size_t worker, const char *name, fiber_fn *fn, void *arg)
-{
-    while (worker_run(worker_at(worker), name, fn, arg) < 0)
-        sched_yield();
 }
 
 size_t http_server_stop(struct http_server *s, uint64_t grace_ns)

@@ -49,13 +49,6 @@ void server_conn_init(struct server_conn *c, struct server_worker *w, struct str
                       const struct server_conn_ops *ops);
 /* Forgets the connection; its stream is the caller's to close. */
 void server_conn_done(struct server_conn *c);
-/* worker_run() that tries again when memory is short: what ends things must not be skipped. */
-void http_run_surely(size_t worker, const char *name, fiber_fn *fn, void *arg);
-/* The rest of a body behind its first piece, in one slice of the arena; -RANGE past max. expected =
- * its length or -1. */
-typedef int http_next_fn(void *arg, str *ret);
-CO int http_gather(struct arena *arena, size_t max, int64_t expected, str first, http_next_fn *next,
-                   void *arg, str *ret) WUR;
 void server_active_add(struct server_worker *w, int n);
 /* Calls the handler and sees to it that there's an end to the reply. */
 CO void server_run_handler(struct server_worker *w, struct http_exchange *x);
