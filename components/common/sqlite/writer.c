@@ -88,6 +88,8 @@ static void checkpoint(struct sqlite_db *db, int mode)
     struct sqlite_conn *c = conn_of(db);
     int log = 0, done = 0;
     uint64_t busy_ns = c->busy_ns;
+    if (!c->db || c->reopen)
+        return;
     c->busy_ns = 0; /* others go first; there will be a next time */
     int rc = sqlite3_wal_checkpoint_v2(c->db, NULL, mode, &log, &done);
     c->busy_ns = busy_ns;

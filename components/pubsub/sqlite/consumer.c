@@ -11,7 +11,7 @@
 
 static const char LOG[] = "dapr.contrib";
 
-enum { BULK_MAX = 1000, EXTEND_MAX = 256 };
+enum { BULK_MAX = 1000, EXTEND_MAX = 256, SETTLING_MAX = 4 /* times the concurrency */ };
 #define RETRY_FIRST_NS MS(20)
 #define RETRY_LAST_NS SEC(5)
 #define LOOK_AGAIN_NS SEC(30) /* without any news */
@@ -197,6 +197,15 @@ static void batch_free(struct batch *b)
     mem_free(b);
 }
 
+/* The next message may be claimed while this one's answer waits for its commit. */
+static void handler_ended(struct consumer *k)
+{
+    pthread_mutex_lock(&k->lock);
+    k->running--;
+    bell_ring(&k->bell);
+    pthread_mutex_unlock(&k->lock);
+}
+
 CO static void handle(void *arg)
 {
     struct batch *b = arg;
@@ -207,6 +216,7 @@ CO static void handle(void *arg)
         call_bulk(b, verdict, &err);
     else if (verdict)
         one = verdict_of(k->s.handle(k->s.arg, &b->lease[0]->m, &err));
+    handler_ended(k);
     if (verdict)
         settle(b, verdict, err.text[0] ? err.text : "the subscriber did not accept it");
     if (verdict != &one)
@@ -229,22 +239,35 @@ static void start_batch(struct consumer *k, struct claim *claim, size_t n)
             b->lease[i] = CONTAINER_OF(node, struct lease, node);
             list_append(&k->leases, node);
         }
+        k->running++;
         k->in_flight++;
         pthread_mutex_unlock(&k->lock);
         claim->n -= n;
     }
     size_t at = b ? atomic_fetch_add(&k->q->next_worker, 1) % workers_count() : 0;
-    if (b && worker_spawn(worker_at(at), "queue consumer", handle, b) < 0)
+    if (b && worker_spawn(worker_at(at), "queue consumer", handle, b) < 0) {
+        handler_ended(k);
         batch_free(b);
-    else if (!b)
-        for (; n > 0; n--, claim->n--)
-            lease_free(CONTAINER_OF(list_pop(&claim->leases), struct lease, node));
+    }
+    for (; !b && n > 0; n--, claim->n--)
+        lease_free(CONTAINER_OF(list_pop(&claim->leases), struct lease, node));
 }
 
-static size_t in_flight(struct consumer *k)
+static bool quiet(struct consumer *k)
 {
     pthread_mutex_lock(&k->lock);
-    size_t n = k->in_flight;
+    bool none = k->in_flight == 0;
+    pthread_mutex_unlock(&k->lock);
+    return none;
+}
+
+/* How many handlers more may be started. */
+static size_t room(struct consumer *k)
+{
+    pthread_mutex_lock(&k->lock);
+    size_t n = k->concurrency > k->running ? k->concurrency - k->running : 0;
+    size_t all = SETTLING_MAX * k->concurrency;
+    n = min_size(n, all > k->in_flight ? all - k->in_flight : 0);
     pthread_mutex_unlock(&k->lock);
     return n;
 }
@@ -304,12 +327,12 @@ CO static uint64_t pump_round(struct consumer *k, uint64_t *pause)
 {
     struct claim claim = { .next_due = INT64_MAX };
     struct error err = { 0 };
-    size_t busy = in_flight(k), room = k->concurrency > busy ? k->concurrency - busy : 0;
+    size_t free = room(k);
     list_init(&claim.leases);
-    if (!room)
+    if (!free)
         return LOOK_AGAIN_NS;             /* a handler that ends rings */
     atomic_store(&k->wake_ms, INT64_MAX); /* until it's known again, any due message rings */
-    int r = k->s.handle_bulk ? claim_bulk(k, &claim, &err) : claim_more(k, &claim, room, &err);
+    int r = k->s.handle_bulk ? claim_bulk(k, &claim, &err) : claim_more(k, &claim, free, &err);
     if (r < 0) {
         complain(k, "claiming messages", &err);
         *pause = min_u64(*pause * 2, RETRY_LAST_NS);
@@ -373,7 +396,7 @@ CO static void pump(void *arg)
     uint64_t extend_at = clock_now_ns() + every;
     for (;;) {
         bool closing = atomic_load(&k->closing) || fiber_cancelled();
-        if (closing && !in_flight(k))
+        if (closing && quiet(k))
             break;
         uint64_t wait = closing ? every : pump_round(k, &pause), now = clock_now_ns();
         if (now >= extend_at) {

@@ -112,7 +112,8 @@ struct consumer {
     atomic_bool closing;
     pthread_mutex_t lock; /* of what follows */
     struct list leases;   /* being handled */
-    size_t in_flight;     /* fibers that handle */
+    size_t running;       /* handlers at work */
+    size_t in_flight;     /* and those whose answer is being written */
     bool ended;           /* the pump's fiber */
     struct ticket *closer;
 };
