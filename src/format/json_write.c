@@ -43,11 +43,8 @@ static size_t put_sequence(struct buf *out, const char *p, const char *end, bool
     return n;
 }
 
-void json_put_string(struct buf *out, str s, unsigned flags)
+static void put_escaped(struct buf *out, const char *p, const char *end, bool html)
 {
-    bool html = flags & JSON_W_HTML;
-    const char *p = s.p, *end = s.p + s.n;
-    buf_putc(out, '"');
     while (p < end) {
         const char *stop = json_skip_plain(p, end, html);
         buf_put(out, str_of(p, (size_t)(stop - p)));
@@ -59,7 +56,40 @@ void json_put_string(struct buf *out, str s, unsigned flags)
         else
             p += put_sequence(out, p, end, html);
     }
-    buf_putc(out, '"');
+}
+
+/* before + "s" + after, where before is at most two bytes and after at most one: nearly every
+ * string is plain, and then goes out in one piece. */
+static void put_string(struct buf *out, str s, unsigned flags, str before, str after)
+{
+    bool html = flags & JSON_W_HTML;
+    const char *end = s.p + s.n;
+    bool plain = json_skip_plain(s.p, end, html) == end;
+    char *to = plain ? buf_reserve(out, before.n + s.n + 2 + after.n) : NULL;
+    if (!to) {
+        buf_put(out, before);
+        buf_putc(out, '"');
+        put_escaped(out, s.p, end, html);
+        buf_putc(out, '"');
+        buf_put(out, after);
+        return;
+    }
+    size_t n = 0;
+    for (size_t i = 0; i < before.n; i++)
+        to[n++] = before.p[i];
+    to[n++] = '"';
+    if (s.n)
+        memcpy(to + n, s.p, s.n);
+    n += s.n;
+    to[n++] = '"';
+    for (size_t i = 0; i < after.n; i++)
+        to[n++] = after.p[i];
+    buf_commit(out, n);
+}
+
+void json_put_string(struct buf *out, str s, unsigned flags)
+{
+    put_string(out, s, flags, S(""), S(""));
 }
 
 void json_put_compact(struct buf *out, struct json v)
@@ -120,16 +150,14 @@ void json_w_array_end(struct json_w *w)
 
 void json_w_key(struct json_w *w, str key)
 {
-    before_value(w);
-    json_put_string(w->out, key, w->flags);
-    buf_putc(w->out, ':');
+    put_string(w->out, key, w->flags, w->comma ? S(",") : S(""), S(":"));
     w->comma = false;
 }
 
 void json_w_str(struct json_w *w, str s)
 {
-    before_value(w);
-    json_put_string(w->out, s, w->flags);
+    put_string(w->out, s, w->flags, w->comma ? S(",") : S(""), S(""));
+    w->comma = true;
 }
 
 void json_w_raw(struct json_w *w, str raw)

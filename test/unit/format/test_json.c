@@ -460,6 +460,24 @@ static void full_buffer_is_reported(void **state)
     assert_false(buf_ok(&out));
 }
 
+static void a_buffer_may_be_filled_to_its_last_byte(void **state)
+{
+    static const char want[] = "{\"key\":\"value\",\"k\":\"\\n\"}";
+    for (size_t max = 0; max < sizeof want + 2; max++) {
+        AUTO(buf_done) struct buf out;
+        buf_init(&out, max);
+        struct json_w w;
+        json_w_init(&w, &out, 0);
+        json_w_object(&w);
+        json_w_kv(&w, S("key"), S("value"));
+        json_w_kv(&w, S("k"), S("\n"));
+        json_w_object_end(&w);
+        assert_int_equal(buf_ok(&out), max >= sizeof want - 1);
+        if (buf_ok(&out))
+            check_str(buf_str(&out), str_c(want), "whole");
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -482,6 +500,7 @@ int main(void)
         cmocka_unit_test(bad_utf8_is_written_as_replacement),
         cmocka_unit_test(compact_keeps_tokens_and_strings),
         cmocka_unit_test(full_buffer_is_reported),
+        cmocka_unit_test(a_buffer_may_be_filled_to_its_last_byte),
     };
     return cmocka_run_group_tests_name("json", tests, start, finish);
 }
