@@ -33,7 +33,8 @@ void log_lines_end(struct log_lines *l, void (*emit)(void *arg, str line), void 
 
 struct log_screen {
     int fd;
-    bool terminal, colour, dead, ending;
+    bool terminal, colour, ending;
+    _Atomic bool dead; /* set on the pool */
     size_t label_width;
     struct buf pending, writing;
     char status[256]; /* a last line that stays last; "" = none; on a terminal only */

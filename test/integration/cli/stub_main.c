@@ -39,7 +39,8 @@ CO static int serve_feed(struct stub *s, struct http_exchange *x)
     str body = arena_printf(
         x->arena,
         "{\"app\":\"%s\",\"pid\":%d,\"in_flight\":1,"
-        "\"edges\":[{\"from\":\"client\",\"to\":\"%s\",\"kind\":\"invoke\",\"n\":%lu,\"errors\":%lu,"
+        "\"edges\":[{\"from\":\"client\",\"to\":\"%s\",\"kind\":\"invoke\",\"n\":%lu,\"errors\":%"
+        "lu,"
         "\"hist\":[0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,%lu]}],"
         "\"topics\":[{\"pubsub\":\"bus\",\"topic\":\"t\",\"consumer\":\"%s\",\"depth\":3,"
         "\"oldest_s\":0.5,\"dead\":0}],"
@@ -55,9 +56,9 @@ CO static int serve_echo(struct http_exchange *x)
     int r = http_read_all(x, KIB(64), &body);
     if (r)
         return r;
-    str text = arena_printf(x->arena, STR_FMT " " STR_FMT " [" STR_FMT "] " STR_FMT,
-                            STR_ARG(x->req.method), STR_ARG(x->req.target), STR_ARG(type),
-                            STR_ARG(body));
+    str text =
+        arena_printf(x->arena, STR_FMT " " STR_FMT " [" STR_FMT "] " STR_FMT,
+                     STR_ARG(x->req.method), STR_ARG(x->req.target), STR_ARG(type), STR_ARG(body));
     printf("stub: " STR_FMT "\n", STR_ARG(text));
     fflush(stdout);
     return http_reply(x, str_contains(x->req.target, S("missing")) ? 404 : 200, NULL, text);
@@ -111,7 +112,8 @@ static int stub_sidecar(int argc, char **argv)
     const struct http_server_config config = { .handle = handle,
                                                .arg = &s,
                                                .max_header_bytes = KIB(16) };
-    if (workers_start(1, 100, &err) != 0 || http_server_open(address, &config, &server, &err) != 0) {
+    if (workers_start(1, 100, &err) != 0 ||
+        http_server_open(address, &config, &server, &err) != 0) {
         printf("stub: level=fatal %s\n", err.text);
         return 1;
     }
