@@ -208,17 +208,23 @@ static str path_label(const struct request *r, const struct route *route)
 
 static void measure(const struct request *r, const struct route *route, uint64_t start)
 {
+    static struct metric_cell *_Atomic sizes[2]; /* without labels: the same two cells for ever */
     struct http_exchange *x = r->x;
-    char status[8];
-    size_t n = (size_t)snprintf(status, sizeof status, "%d", x->status ? x->status : 499);
+    char status[3];
     bool verbs = r->b->resources->config.metrics.exclude_verbs != TRI_YES;
-    str label[] = { verbs ? x->req.method : S(""), path_label(r, route), str_of(status, n) };
-    metric_add(metric_cell(&server_count, label), 1);
-    metric_add(metric_cell(&server_responses, label), 1);
-    metric_observe(&server_latency, metric_cell(&server_latency, label),
+    str label[] = { verbs ? x->req.method : S(""), path_label(r, route),
+                    http_status_text(x->status ? x->status : 499, status) };
+    uint64_t hash = metric_hash(label, COUNT(label));
+    metric_add(metric_cell_hashed(&server_count, label, hash), 1);
+    metric_add(metric_cell_hashed(&server_responses, label, hash), 1);
+    metric_observe(&server_latency, metric_cell_hashed(&server_latency, label, hash),
                    (double)(clock_now_ns() - start) / 1e6);
-    metric_observe(&request_bytes, metric_cell(&request_bytes, NULL), (double)x->bytes_in);
-    metric_observe(&response_bytes, metric_cell(&response_bytes, NULL), (double)x->bytes_out);
+    if (UNLIKELY(!sizes[1])) {
+        sizes[0] = metric_cell(&request_bytes, NULL);
+        sizes[1] = metric_cell(&response_bytes, NULL);
+    }
+    metric_observe(&request_bytes, sizes[0], (double)x->bytes_in);
+    metric_observe(&response_bytes, sizes[1], (double)x->bytes_out);
 }
 
 static void log_request(const struct request *r, const struct route *route, uint64_t start)

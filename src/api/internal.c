@@ -2,8 +2,6 @@
 #include "block/invoke.h"
 #include "telemetry/metrics.h"
 
-#include <stdio.h>
-
 static struct metric_family req_recv = {
     .name = "dapr_runtime_service_invocation_req_recv_total",
     .help = "Calls received from other services.",
@@ -30,9 +28,8 @@ CO static void handle_direct(struct blocks *b, struct http_exchange *x, str want
     metric_add(metric_cell(&req_recv, &caller), 1);
     if (invoke_app(b, x, x->req.target, &err) < 0)
         reply_error(x, &err);
-    char status[8];
-    size_t n = (size_t)snprintf(status, sizeof status, "%d", x->status);
-    str label[] = { caller, str_of(status, n) };
+    char status[3];
+    str label[] = { caller, http_status_text(x->status, status) };
     metric_add(metric_cell(&res_sent, label), 1);
 }
 

@@ -48,10 +48,15 @@ static unsigned verb_bit(str method)
     return 128;
 }
 
-/* Cuts "/segment" off the front of both; false when one has no more. */
-static bool match(const char *pattern, str path, str *part)
+/* The part of a pattern before its first {} or *: most rows are told apart by it. */
+static size_t front_len(const char *pattern)
 {
-    str p = str_c(pattern);
+    return strcspn(pattern, "{*");
+}
+
+/* What is behind the front of the pattern; false when it doesn't fit. */
+static bool match_rest(str p, str path, str *part)
+{
     size_t n = 0;
     while (p.n && path.n) {
         if (p.p[0] == '*') {
@@ -59,9 +64,8 @@ static bool match(const char *pattern, str path, str *part)
             return true;
         }
         if (p.p[0] == '{') {
-            size_t len = 0;
-            while (len < path.n && path.p[len] != '/')
-                len++;
+            ptrdiff_t slash = str_find_c(path, '/');
+            size_t len = slash < 0 ? path.n : (size_t)slash;
             if (!len)
                 return false;
             part[n++] = str_take(path, len);
@@ -82,10 +86,17 @@ static bool match(const char *pattern, str path, str *part)
 
 const struct route *route_find(str method, str path, str ret_part[PATH_PARTS])
 {
+    static size_t front[COUNT(table)]; /* the same value from whichever thread is first */
     unsigned bit = verb_bit(method);
-    for (size_t i = 0; i < COUNT(table); i++)
-        if (table[i].verbs & bit && match(table[i].pattern, path, ret_part))
-            return &table[i];
+    for (size_t i = 0; i < COUNT(table); i++) {
+        const struct route *r = &table[i];
+        size_t n = __atomic_load_n(&front[i], __ATOMIC_RELAXED);
+        if (UNLIKELY(!n))
+            __atomic_store_n(&front[i], n = front_len(r->pattern), __ATOMIC_RELAXED);
+        if (r->verbs & bit && path.n >= n && memcmp(path.p, r->pattern, n) == 0 &&
+            match_rest(str_c(r->pattern + n), str_skip(path, n), ret_part))
+            return r;
+    }
     return NULL;
 }
 

@@ -51,7 +51,7 @@ static bool make_room(struct buf *b, size_t n)
     return (b->p && need <= b->cap) || grow(b, need);
 }
 
-char *buf_reserve(struct buf *b, size_t n)
+char *buf_make_room(struct buf *b, size_t n)
 {
     if (b->failed || n > b->max || b->len > b->max - n) {
         b->failed = true;
@@ -77,25 +77,6 @@ void buf_consume(struct buf *b, size_t n)
     b->len -= n;
     if (!b->len)
         b->head = 0;
-}
-
-void buf_put(struct buf *b, str s)
-{
-    char *to = buf_reserve(b, s.n);
-    if (!to)
-        return;
-    if (s.n)
-        memcpy(to, s.p, s.n);
-    b->len += s.n;
-}
-
-void buf_putc(struct buf *b, char c)
-{
-    char *to = buf_reserve(b, 1);
-    if (!to)
-        return;
-    *to = c;
-    b->len++;
 }
 
 void buf_put_u64(struct buf *b, uint64_t v)

@@ -31,11 +31,28 @@ static inline bool buf_ok(const struct buf *b)
 
 /* Room for n more bytes behind the live ones; NULL past the maximum. Then buf_commit(what was
  * written). */
-char *buf_reserve(struct buf *b, size_t n) WUR;
+char *buf_make_room(struct buf *b, size_t n) WUR; /* the slow path of buf_reserve() */
+static inline char *buf_reserve(struct buf *b, size_t n)
+{
+    if (LIKELY(b->p && !b->failed && n <= b->cap - b->head - b->len))
+        return b->p + b->head + b->len;
+    return buf_make_room(b, n);
+}
 void buf_commit(struct buf *b, size_t n);
 void buf_consume(struct buf *b, size_t n);
 
-void buf_put(struct buf *b, str s);
-void buf_putc(struct buf *b, char c);
+static inline void buf_put(struct buf *b, str s)
+{
+    char *to = buf_reserve(b, s.n);
+    if (!to)
+        return;
+    if (s.n)
+        memcpy(to, s.p, s.n);
+    b->len += s.n;
+}
+static inline void buf_putc(struct buf *b, char c)
+{
+    buf_put(b, str_of(&c, 1));
+}
 void buf_put_u64(struct buf *b, uint64_t v); /* decimal */
 void buf_printf(struct buf *b, const char *fmt, ...) PRINTF(2, 3);

@@ -71,9 +71,8 @@ void app_free(struct app *a)
 
 static void count_probe(int status, uint64_t start_ns)
 {
-    char text[16];
-    snprintf(text, sizeof text, "%d", status);
-    str label[] = { str_c(text) };
+    char text[3];
+    str label[] = { http_status_text(status, text) };
     metric_add(metric_cell(&probe_count, label), 1);
     metric_observe(&probe_latency, metric_cell(&probe_latency, label),
                    (double)(clock_now_ns() - start_ns) / 1e6);
@@ -81,11 +80,11 @@ static void count_probe(int status, uint64_t start_ns)
 
 void app_count(str verb, str path, int status, uint64_t start_ns)
 {
-    char text[16];
-    snprintf(text, sizeof text, "%d", status);
-    str label[] = { verb, path, str_c(text) };
-    metric_add(metric_cell(&client_count, label), 1);
-    metric_observe(&client_latency, metric_cell(&client_latency, label),
+    char text[3];
+    str label[] = { verb, path, http_status_text(status, text) };
+    uint64_t hash = metric_hash(label, COUNT(label));
+    metric_add(metric_cell_hashed(&client_count, label, hash), 1);
+    metric_observe(&client_latency, metric_cell_hashed(&client_latency, label, hash),
                    (double)(clock_now_ns() - start_ns) / 1e6);
 }
 

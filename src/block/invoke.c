@@ -280,10 +280,10 @@ static int stamp(struct blocks *b, const struct http_exchange *x, const struct i
 static void count_remote(const struct invoke_target *t, const struct http_exchange *x,
                          uint64_t start, bool failed)
 {
-    char status[16];
-    snprintf(status, sizeof status, "%d", x->started ? x->status : 500);
+    char status[3];
     str sent[] = { t->app_id, S("unary") };
-    str received[] = { t->app_id, str_c(status), S("unary") };
+    str received[] = { t->app_id, http_status_text(x->started ? x->status : 500, status),
+                       S("unary") };
     metric_add(metric_cell(&req_sent, sent), 1);
     metric_add(metric_cell(&res_recv, received), 1);
     metric_observe(&res_latency, metric_cell(&res_latency, received),

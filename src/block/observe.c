@@ -161,22 +161,29 @@ void observe(struct observer *o, enum observed what, const struct blocks *b, con
         feed_record(edge, took, !success);
 }
 
-static void topic_id(char *to, size_t size, str pubsub, str topic)
+/* "topic:<pubsub>/<topic>", cut to what an edge's name may hold. */
+static str topic_id(char to[256], str pubsub, str topic)
 {
-    snprintf(to, size, "topic:" STR_FMT "/" STR_FMT, STR_ARG(str_take(pubsub, 100)),
-             STR_ARG(str_take(topic, 140)));
+    const str part[] = { S("topic:"), str_take(pubsub, 100), S("/"), str_take(topic, 140) };
+    size_t n = 0;
+    for (size_t i = 0; i < COUNT(part); i++) {
+        if (part[i].n)
+            memcpy(to + n, part[i].p, part[i].n);
+        n += part[i].n;
+    }
+    return str_of(to, n);
 }
 
 static void count_egress(struct metric_family *count, struct metric_family *latency,
                          const struct blocks *b, str pubsub, str topic, uint64_t start_ns,
                          bool success)
 {
+    char id[256];
     str labels[] = { pubsub, str_c(b->namespace_), truth(success), topic };
-    metric_add(metric_cell(count, labels), 1);
-    metric_observe(latency, metric_cell(latency, labels), ms_since(start_ns));
-    char to[256];
-    topic_id(to, sizeof to, pubsub, topic);
-    feed_record(feed_edge(str_c(b->app_id), str_c(to), FEED_PUBLISH), clock_now_ns() - start_ns,
+    uint64_t took = clock_now_ns() - start_ns, hash = metric_hash(labels, COUNT(labels));
+    metric_add(metric_cell_hashed(count, labels, hash), 1);
+    metric_observe(latency, metric_cell_hashed(latency, labels, hash), (double)took / 1e6);
+    feed_record(feed_edge(str_c(b->app_id), topic_id(id, pubsub, topic), FEED_PUBLISH), took,
                 !success);
 }
 
@@ -197,10 +204,9 @@ void observe_ingress(const struct blocks *b, str pubsub, str topic, const char *
     str labels[] = { pubsub, str_c(b->namespace_), str_c(process_status), str_c(status), topic };
     metric_add(metric_cell(&ingress_count, labels), 1);
     metric_observe(&ingress_latency, metric_cell(&ingress_latency, labels), ms_since(start_ns));
-    char from[256];
-    topic_id(from, sizeof from, pubsub, topic);
-    feed_record(feed_edge(str_c(from), str_c(b->app_id), FEED_DELIVER), clock_now_ns() - start_ns,
-                !str_eq(str_c(process_status), S("success")));
+    char id[256];
+    feed_record(feed_edge(topic_id(id, pubsub, topic), str_c(b->app_id), FEED_DELIVER),
+                clock_now_ns() - start_ns, !str_eq(str_c(process_status), S("success")));
 }
 
 void observe_ingress_bulk(const struct blocks *b, str topic, const char *process_status,

@@ -132,6 +132,8 @@ CO static int read_first(struct peer_stream *s, struct error *err)
                     "the peer's first frame has no status");
     if (s->first.has_payload && s->first.seq != s->seq_in++)
         return fail(err, INTERNAL, NULL, "the peer's frames aren't in sequence");
+    if (s->first.status < 200 || s->first.status > 999)
+        return fail(err, INTERNAL, NULL, "the peer's answer has status %d", s->first.status);
     s->pending = s->first.data;
     return 0;
 }
@@ -191,11 +193,14 @@ CO int peer_try(struct relay *r, struct http_client *client, const char *address
         code = relay_upload(r, err);
     }
     attempt->fatal = r->sent;
-    if (code >= 0)
-        code = http_call_response(s->call, &head, err);
     if (code >= 0) {
-        *ret_direct = http_headers_has(&head->headers, S(DIRECT_HEADER));
-        code = read_first(s, err);
+        relay_wait(r);
+        code = http_call_response(s->call, &head, err);
+        if (code >= 0) {
+            *ret_direct = http_headers_has(&head->headers, S(DIRECT_HEADER));
+            code = read_first(s, err);
+        }
+        code = relay_waited(r, code, err);
     }
     if (code >= 0)
         code = set_answer(r, s, err);

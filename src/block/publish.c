@@ -9,7 +9,7 @@
 #include "format/cloudevent.h"
 #include "format/duration.h"
 
-enum { BULK_PARALLEL = 100, ENVELOPE_MAX = 256 << 20 };
+enum { BULK_PARALLEL = 100, ENVELOPE_MAX = 256 << 20, ENVELOPE_EXTRA = 600 };
 
 static const struct pubsub_ops *ops(const struct instance *i)
 {
@@ -226,6 +226,8 @@ CO int block_publish(struct blocks *b, const struct publish_request *p, struct a
     const struct broker *k = i->extra;
     AUTO(buf_done) struct buf out;
     buf_init(&out, ENVELOPE_MAX);
+    if (!raw && !buf_reserve(&out, p->data.n + ENVELOPE_EXTRA)) /* once, instead of growing */
+        return fail(err, EXHAUSTED, NULL, "the event doesn't fit into memory");
     r = raw ? 0 : envelope(b, i, p, a, &out, err);
     if (r < 0)
         return r;

@@ -2,6 +2,13 @@
 
 enum { ANSWER_WHOLE = 16 << 10 };
 
+static int body_failed(int code, struct error *err)
+{
+    return fail(err, (enum code) - code, NULL,
+                code == -RANGE ? "the request's body is over the limit of --max-body-size"
+                               : "the request's body could not be read");
+}
+
 CO int relay_init(struct relay *r, struct http_exchange *x, struct error *err)
 {
     *r = (struct relay){ .x = x };
@@ -17,31 +24,54 @@ CO int relay_init(struct relay *r, struct http_exchange *x, struct error *err)
         got = http_read(x, &r->body); /* chunked or large: streams */
         r->whole = got == 0;
     }
-    if (got < 0)
-        return fail(err, (enum code) - got, NULL,
-                    got == -RANGE ? "the request's body is over the limit of --max-body-size"
-                                  : "the request's body could not be read");
-    return 0;
+    return got < 0 ? body_failed(got, err) : 0;
 }
 
 /* ---- the upload of a streamed body, beside the wait for the answer and its way back ---- */
 
-CO static int pump_up(struct relay *r)
+/* A sink that takes no more is no failure: its answer says what it thinks of the request. */
+CO static void pump_up(struct relay *r)
 {
     int code = r->body.n ? r->sink_write(r->sink, r->body) : 0;
-    str chunk;
-    while (code >= 0 && (code = http_read(r->x, &chunk)) > 0)
+    while (code >= 0) {
+        str chunk;
+        int got = http_read(r->x, &chunk);
+        if (got < 0)
+            r->upload.lost = got;
+        if (got <= 0) {
+            (void)(got < 0 ? 0 : r->sink_end(r->sink));
+            return;
+        }
         code = r->sink_write(r->sink, chunk);
-    return code < 0 ? code : r->sink_end(r->sink);
+    }
 }
 
 CO static void upload_main(void *arg)
 {
     struct relay *r = arg;
-    r->upload.result = pump_up(r);
-    r->upload.done = true;
-    if (r->upload.waiter)
-        fiber_wake(r->upload.waiter, 0);
+    struct upload *u = &r->upload;
+    pump_up(r);
+    /* The reader may just run: it looks at .lost before it waits again, or is woken here. */
+    while (u->lost && u->reader && !fiber_wake(u->reader, u->lost))
+        fiber_yield();
+    u->done = true;
+    if (u->waiter)
+        fiber_wake(u->waiter, 0);
+}
+
+void relay_wait(struct relay *r)
+{
+    r->upload.reader = fiber_self();
+}
+
+int relay_waited(struct relay *r, int code, struct error *err)
+{
+    r->upload.reader = NULL;
+    if (!r->upload.lost || code >= 0)
+        return code;
+    if (err)
+        *err = (struct error){ 0 };
+    return body_failed(r->upload.lost, err);
 }
 
 /* Ends it, at once or in its own time: it works on our frame, so it can't outlive us. */
@@ -150,8 +180,10 @@ CO int relay_try(struct relay *r, struct http_client *client, const char *addres
     if (code >= 0)
         code = start(r, client, address, req, err);
     attempt->fatal = r->sent;
-    if (code >= 0)
-        code = http_call_response(r->answer.source, &response, err);
+    if (code >= 0) {
+        relay_wait(r);
+        code = relay_waited(r, http_call_response(r->answer.source, &response, err), err);
+    }
     if (code < 0) {
         relay_done(r);
         return code;
@@ -164,6 +196,14 @@ CO int relay_try(struct relay *r, struct http_client *client, const char *addres
 
 /* ---- the way back ---- */
 
+CO static int next(struct relay *r, str *ret_chunk)
+{
+    if (r->upload.lost)
+        return r->upload.lost;
+    relay_wait(r);
+    return relay_waited(r, r->answer.next(r->answer.source, ret_chunk), NULL);
+}
+
 /* A small answer that came in pieces, gathered so that it goes out in one write. */
 CO static int gather(struct relay *r, str first, str *ret)
 {
@@ -172,7 +212,7 @@ CO static int gather(struct relay *r, str first, str *ret)
     if (!all)
         return -EXHAUSTED;
     int code = 1;
-    for (str chunk = first; code > 0; code = r->answer.next(r->answer.source, &chunk)) {
+    for (str chunk = first; code > 0; code = next(r, &chunk)) {
         if (chunk.n > want - n)
             return -INVALID;
         memcpy(all + n, chunk.p, chunk.n);
@@ -185,7 +225,7 @@ CO static int gather(struct relay *r, str first, str *ret)
 CO static int answer_whole(struct relay *r, const struct http_headers *headers)
 {
     str body = S("");
-    int code = r->answer.next(r->answer.source, &body);
+    int code = next(r, &body);
     if (code == 0)
         body = S("");
     else if (code > 0 && body.n < (size_t)r->answer.content_length)
@@ -197,7 +237,7 @@ CO static int answer_stream(struct relay *r, const struct http_headers *headers)
 {
     int code = http_reply_start(r->x, r->answer.status, headers, r->answer.content_length);
     str chunk;
-    while (code >= 0 && (code = r->answer.next(r->answer.source, &chunk)) > 0)
+    while (code >= 0 && (code = next(r, &chunk)) > 0)
         code = http_reply_write(r->x, chunk);
     if (code >= 0)
         code = http_reply_end(r->x, r->answer.trailers(r->answer.source));

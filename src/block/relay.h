@@ -24,7 +24,8 @@ struct answer {
 
 struct upload { /* a fiber beside the exchange's: the answer may begin before the upload ends */
     struct fiber *fiber, *waiter;
-    int result;
+    struct fiber *reader; /* the exchange's fiber, while it waits for the other side's answer */
+    int lost;             /* why the caller's body could not be read to its end; 0 = it could */
     bool done;
 };
 
@@ -46,8 +47,8 @@ struct relay {
 CO int relay_init(struct relay *r, struct http_exchange *x, struct error *err) WUR;
 CO void relay_done(struct relay *r);
 /* One try: sends, and waits for the head of the answer. A status below 200 or above 399 is a
- * failure for the guard (surprise 39) but r->call keeps the answer, so that the last one can be
- * passed on. */
+ * failure for the guard (surprise 39) but r->answer keeps it, so that the last one can be passed
+ * on. */
 CO int relay_try(struct relay *r, struct http_client *client, const char *address,
                  const struct http_request *req, struct guard_attempt *attempt, struct error *err)
     WUR;
@@ -55,6 +56,10 @@ CO int relay_try(struct relay *r, struct http_client *client, const char *addres
  * start the upload into r->sink; judge the answer that was put into r->answer. */
 CO int relay_again(struct relay *r, struct guard_attempt *attempt, struct error *err) WUR;
 int relay_upload(struct relay *r, struct error *err) WUR;
+/* Around each wait for the other side: a request that breaks off ends the wait, since the other side
+ * waits for the rest of it. relay_waited() returns code, or why the upload failed. */
+void relay_wait(struct relay *r);
+int relay_waited(struct relay *r, int code, struct error *err) WUR;
 int relay_judge(struct relay *r, struct guard_attempt *attempt, struct error *err) WUR;
 /* Passes the answer on: status, headers without hop-by-hop ones, body, trailers. */
 CO int relay_answer(struct relay *r, struct error *err) WUR;

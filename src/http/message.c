@@ -234,3 +234,11 @@ bool http_is_field_value(str s)
     }
     return true;
 }
+
+str http_status_text(int status, char to[3])
+{
+    to[0] = (char)('0' + status / 100 % 10);
+    to[1] = (char)('0' + status / 10 % 10);
+    to[2] = (char)('0' + status % 10);
+    return str_of(to, 3);
+}

@@ -97,7 +97,7 @@ static struct metric_cell *new_cell(struct metric_family *f, uint64_t hash, cons
     return c;
 }
 
-static uint64_t hash_labels(const str *values, size_t n)
+uint64_t metric_hash(const str *values, size_t n)
 {
     uint64_t h = n;
     for (size_t i = 0; i < n; i++)
@@ -127,8 +127,12 @@ static struct metric_cell *nowhere(void)
 
 struct metric_cell *metric_cell(struct metric_family *f, const str *values)
 {
+    return metric_cell_hashed(f, values, metric_hash(values, n_labels(f)));
+}
+
+struct metric_cell *metric_cell_hashed(struct metric_family *f, const str *values, uint64_t hash)
+{
     size_t n = n_labels(f);
-    uint64_t hash = hash_labels(values, n);
     struct metric_cell *c = find(f, hash, values, n);
     if (LIKELY(c))
         return c;
@@ -138,7 +142,7 @@ struct metric_cell *metric_cell(struct metric_family *f, const str *values)
     str over[METRIC_LABELS];
     for (size_t i = 0; i < n; i++)
         over[i] = S("_overflow");
-    hash = hash_labels(over, n);
+    hash = metric_hash(over, n);
     c = find(f, hash, over, n);
     if (!c) {
         pthread_mutex_lock(&lock);

@@ -46,6 +46,10 @@ void metrics_setup(const char *app_id);
 /* The cell for these label values (as many as the family has labels). Never NULL. */
 struct metric_cell *metric_cell(struct metric_family *f, const str *values);
 
+/* The same for several families with equal labels, hashed once: metric_hash() of n label values. */
+uint64_t metric_hash(const str *values, size_t n);
+struct metric_cell *metric_cell_hashed(struct metric_family *f, const str *values, uint64_t hash);
+
 static inline void metric_add(struct metric_cell *c, int64_t n)
 {
     atomic_fetch_add_explicit(&c->value, n, memory_order_relaxed);
