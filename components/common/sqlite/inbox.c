@@ -1,6 +1,5 @@
 #include "components/common/sqlite/inbox.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <unistd.h>
@@ -8,24 +7,14 @@
 #include <sys/inotify.h>
 #endif
 
-static int set_flags(int fd)
-{
-    int flags = fcntl(fd, F_GETFL);
-    if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
-        return -1;
-    return fcntl(fd, F_SETFD, FD_CLOEXEC);
-}
-
 int inbox_init(struct inbox *box, struct error *err)
 {
     *box = (struct inbox){ .pipe = { -1, -1 }, .watch = -1 };
     box->last = &box->first;
     pthread_mutex_init(&box->lock, NULL);
-    if (pipe(box->pipe) < 0 || set_flags(box->pipe[0]) < 0 || set_flags(box->pipe[1]) < 0) {
-        int e = errno;
+    if (pipe2(box->pipe, O_CLOEXEC | O_NONBLOCK) < 0) {
         inbox_done(box);
-        return fail(err, EXHAUSTED, NULL, "no pipe for the writer's thread (%s): raise ulimit -n",
-                    strerror(e));
+        return fail(err, EXHAUSTED, NULL, "no pipe for the writer's thread: raise ulimit -n");
     }
     return 0;
 }

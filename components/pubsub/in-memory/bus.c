@@ -227,7 +227,7 @@ static int find_subs(struct bus *b, str topic, struct match *match)
         match->n = 0;
         r = -EXHAUSTED;
     } else if (match->n) {
-        (void)visit(b, topic, match->v);
+        match->n = visit(b, topic, match->v);
         for (size_t i = 0; i < match->n; i++)
             atomic_fetch_add(&match->v[i]->refs, 1);
     }
@@ -237,7 +237,7 @@ static int find_subs(struct bus *b, str topic, struct match *match)
 
 CO static int bus_publish(void *self, const struct pubsub_message *m, struct error *err)
 {
-    struct match match;
+    struct match match = { 0 };
     int r = find_subs(self, m->topic, &match);
     if (match.n == 0 && r == 0)
         return 0;

@@ -236,6 +236,7 @@ static void start_batch(struct consumer *k, struct claim *claim, size_t n)
         pthread_mutex_lock(&k->lock);
         for (size_t i = 0; i < n; i++) {
             struct list *node = list_pop(&claim->leases);
+            INV(node != NULL);
             b->lease[i] = CONTAINER_OF(node, struct lease, node);
             list_append(&k->leases, node);
         }
@@ -438,7 +439,7 @@ static int run_join(struct sqlite_job *job, struct sqlite_conn *c)
     struct join *j = CONTAINER_OF(job, struct join, job);
     struct consumer *k = j->k;
     struct error *err = &job->err;
-    int64_t next, now;
+    int64_t next = 0, now = 0;
     bool oldest = str_ieq(str_c(k->q->start), S("oldest"));
     sqlite3_stmt *topic = sqlite_stmt(c, Q_TOPIC_MAKE, err),
                  *make = sqlite_stmt(c, Q_GROUP_MAKE, err),

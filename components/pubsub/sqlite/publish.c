@@ -171,7 +171,7 @@ static int put_row(struct sqlite_conn *c, const struct outgoing *o, int64_t id, 
 static int put_message(struct queue *q, struct sqlite_conn *c, const struct outgoing *o,
                        int64_t now, struct error *err)
 {
-    int64_t topic, id;
+    int64_t topic = 0, id = 0;
     int r = find_topic(q, c, o->m->topic, &topic, err);
     if (r < 0 || !topic)
         return r;

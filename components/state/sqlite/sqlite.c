@@ -104,7 +104,7 @@ static int read_level(struct store *s, struct sqlite_conn *c, int64_t *ret, stru
 static int migrate(void *arg, struct sqlite_conn *c, struct error *err)
 {
     struct store *s = arg;
-    int64_t level;
+    int64_t level = 0;
     int r = run_text(s, c, make_metadata, err);
     if (r == 0)
         r = read_level(s, c, &level, err);
