@@ -122,7 +122,9 @@ static int read_head(const struct frame_request *f, struct http_exchange *outer,
 {
     if (!f->verb.n || str_eq(f->verb, S("CONNECT")))
         return -INVALID;
-    *ret = (struct http_request){ .method = f->verb, .content_length = -1, .headers = f->headers };
+    *ret = (struct http_request){ .method = f->verb,
+                                  .content_length = f->content_length,
+                                  .headers = f->headers };
     if (f->content_type.n &&
         http_headers_set(&ret->headers, S("content-type"), f->content_type) < 0)
         return -EXHAUSTED;

@@ -13,20 +13,36 @@ static struct metric_family res_sent = {
     .label = { "dst_app_id", "status" },
 };
 
+CO static void reply_undelivered(struct http_exchange *x)
+{
+    struct http_headers h;
+    http_headers_init(&h, x->arena);
+    (void)http_headers_add(&h, S(UNDELIVERED_HEADER), S("1"));
+    (void)http_reply(x, 503, &h, S("")); /* the caller may have left */
+}
+
 /* A Proa that knows us as one calls in plain HTTP/1.1: the request is the app's, as it shall get
  * it. */
 CO static void handle_direct(struct blocks *b, struct http_exchange *x, str wanted)
 {
     struct error err = { 0 };
     if (!str_eq(wanted, str_c(b->app_id))) {
-        /* Misdirected (RFC 9110 15.5.20): this address was another app's before. */
-        (void)http_reply(x, 421, NULL, S(""));
+        /* Misdirected (RFC 9110 15.5.20): this address was another app's before. The header tells
+         * our 421 from one of an app. */
+        struct http_headers h;
+        http_headers_init(&h, x->arena);
+        if (http_headers_add(&h, S(DIRECT_HEADER), str_c(b->app_id)) >= 0)
+            (void)http_reply(x, 421, &h, S(""));
         return;
     }
     str caller = http_headers_get(&x->req.headers, S("dapr-caller-app-id"));
     caller = arena_dup(x->arena, caller);
     metric_add(metric_cell(&req_recv, &caller), 1);
-    if (invoke_app(b, x, x->req.target, &err) < 0)
+    bool well = b->app && atomic_load(&b->app->healthy);
+    int r = well ? invoke_app(b, x, x->req.target, &err) : -UNAVAILABLE;
+    if (r == -UNAVAILABLE && !x->started)
+        reply_undelivered(x);
+    else if (r < 0)
         reply_error(x, &err);
     char status[3];
     str label[] = { caller, http_status_text(x->status, status) };

@@ -27,6 +27,9 @@ static bool split_path(str path, str *ret_id, str *ret_method)
         return false;
     path = str_skip(path, PREFIX.n);
     ptrdiff_t at = str_find(path, METHOD);
+    if (at < 0 &&
+        str_ends(path, S("/method"))) /* cleaning has taken the slash of an empty method */
+        at = (ptrdiff_t)(path.n - S("/method").n);
     if (at <= 0)
         return false;
     *ret_id = str_take(path, (size_t)at);

@@ -88,21 +88,31 @@ void app_count(str verb, str path, int status, uint64_t start_ns)
                    (double)(clock_now_ns() - start_ns) / 1e6);
 }
 
+/* Whatever a message's metadata says, these are the connection's business. */
+static bool may_carry(const struct kv *h)
+{
+    static const str ours[] = { S("content-length"), S("host"), S("expect") };
+    for (size_t i = 0; i < COUNT(ours); i++)
+        if (str_ieq(h->key, ours[i]))
+            return false;
+    return http_is_token(h->key) && http_is_field_value(h->value);
+}
+
 static int build_request(struct app *a, const struct app_call *call, struct arena *arena,
                          struct http_request *req)
 {
+    str part[] = { S("/"), call->path }; /* routes may be written without their slash */
     *req = (struct http_request){
         .method = str_c(call->verb),
-        .target = call->path,
+        .target = str_starts(call->path, S("/")) ? call->path : arena_join(arena, part, 2),
         .content_length = (int64_t)call->body.n,
     };
     http_headers_init(&req->headers, arena);
-    int r = 0;
-    for (size_t i = 0; i < call->headers.n && r >= 0; i++) {
-        const struct kv *h = &call->headers.v[i];
-        if (http_is_token(h->key) && http_is_field_value(h->value))
-            r = http_headers_add(&req->headers, h->key, h->value);
-    }
+    int r = req->target.p ? 0 : -EXHAUSTED;
+    for (size_t i = 0; i < call->headers.n && r >= 0; i++)
+        if (may_carry(&call->headers.v[i]))
+            r = http_headers_add(&req->headers, call->headers.v[i].key, call->headers.v[i].value);
+    http_headers_strip_hop(&req->headers);
     if (r >= 0 && call->content_type.n)
         r = http_headers_set(&req->headers, S("Content-Type"), call->content_type);
     if (r >= 0 && a->config.token && !call->probe)
@@ -172,7 +182,7 @@ CO static int exchange_inside(struct app *a, const struct app_call *call, struct
     static const struct pipeline none;
     struct inside in = { a, call, err };
     struct http_memory m;
-    (void)str_cut(call->path, '?', &req->path, &req->query);
+    (void)str_cut(req->target, '?', &req->path, &req->query);
     http_memory_init(&m, req, call->body, arena, call->max_answer);
     pipeline_run(a->pipeline ? a->pipeline : &none, &m.x, pass_on, &in);
     int r = m.too_large ? -RANGE : !m.x.ended || m.aborted ? -UNAVAILABLE : 0;
@@ -180,8 +190,13 @@ CO static int exchange_inside(struct app *a, const struct app_call *call, struct
     ret->content_type = http_headers_get(&m.reply_headers, S("Content-Type"));
     ret->body = arena_dup(arena, buf_str(&m.reply));
     http_memory_done(&m);
-    if (r < 0)
-        return fail(err, (enum code) - r, NULL, "the app's handler gave no whole answer");
+    if (r < 0) {
+        fail(err, (enum code) - r, NULL,
+             m.too_large ? "the app's answer to %s " STR_FMT " is larger than %zu bytes"
+                         : "no whole answer of the app to %s " STR_FMT " (limit %zu bytes)",
+             call->verb, STR_ARG(call->path), call->max_answer);
+        return err ? -(int)err->code : r; /* what the call to the app failed by, if it did */
+    }
     return ret->body.p ? 0 : fail(err, EXHAUSTED, NULL, "out of memory");
 }
 

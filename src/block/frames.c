@@ -1,5 +1,6 @@
 #include "block/frames.h"
 
+#include "format/uri.h"
 #include "internals.pb-c.h"
 
 typedef Dapr__Proto__Internals__V1__InternalInvokeRequest invoke_request;
@@ -95,6 +96,17 @@ static bool carries(str name)
            !str_ieq(name, S("content-length")) && !str_ieq(name, S("host"));
 }
 
+/* The length of the body, which the app shall get as such (facts 5.1); -1: not said. */
+static int64_t find_length(entry *const *e, size_t n)
+{
+    int64_t v;
+    for (size_t i = 0; i < n; i++)
+        if (str_ieq(str_c(e[i]->key), S("content-length")) && e[i]->value &&
+            e[i]->value->n_values && str_to_i64(str_c(e[i]->value->values[0]), &v) && v >= 0)
+            return v;
+    return -1;
+}
+
 static int unpack_headers(entry *const *e, size_t n, struct arena *a, struct http_headers *ret)
 {
     http_headers_init(ret, a);
@@ -118,6 +130,14 @@ static int verb_of(str method)
     return 0;
 }
 
+static int add_length(struct http_headers *h, const struct http_request *req, struct arena *a)
+{
+    if (req->content_length < 0)
+        return 0;
+    str text = arena_printf(a, "%lld", (long long)req->content_length);
+    return text.p ? http_headers_set(h, S("Content-Length"), text) : -EXHAUSTED;
+}
+
 int frame_pack_request(const struct http_request *req, str data, uint64_t seq, struct arena *a,
                        struct buf *out)
 {
@@ -127,13 +147,16 @@ int frame_pack_request(const struct http_request *req, str data, uint64_t seq, s
     extension x = DAPR__PROTO__COMMON__V1__HTTPEXTENSION__INIT;
     payload p = DAPR__PROTO__COMMON__V1__STREAM_PAYLOAD__INIT;
     if (req) {
-        str path, query;
+        str path, query; /* the method travels decoded, as the contract has it */
         (void)str_cut(req->target, '?', &path, &query);
-        c.method = arena_cstr(a, str_skip(path, 1));
+        if (uri_decode(a, str_skip(path, 1), URI_PATH, &path) < 0)
+            return -INVALID;
+        c.method = arena_cstr(a, path);
         x.querystring = arena_cstr(a, query);
         c.content_type = arena_cstr(a, http_headers_get(&req->headers, S("content-type")));
-        if (!c.method || !x.querystring || !c.content_type ||
-            pack_headers(&req->headers, a, &r.metadata, &r.n_metadata) < 0)
+        struct http_headers h = req->headers;
+        if (!c.method || !x.querystring || !c.content_type || add_length(&h, req, a) < 0 ||
+            pack_headers(&h, a, &r.metadata, &r.n_metadata) < 0)
             return -EXHAUSTED;
         x.verb = (Dapr__Proto__Common__V1__HTTPExtension__Verb)verb_of(req->method);
         c.http_extension = &x;
@@ -161,6 +184,7 @@ static int read_request(const invoke_request *r, struct arena *a, struct frame_r
     ret->query = x ? str_c(x->querystring) : S("");
     ret->method = str_c(r->message->method);
     ret->content_type = str_c(r->message->content_type);
+    ret->content_length = find_length(r->metadata, r->n_metadata);
     return unpack_headers(r->metadata, r->n_metadata, a, &ret->headers);
 }
 

@@ -13,6 +13,7 @@ enum { FRAME_MAX = 2048, FRAME_MESSAGE_MAX = 8 << 20 };
 struct frame_request {
     bool has_request;
     str verb, method, query, content_type;
+    int64_t content_length; /* -1: not said */
     struct http_headers headers;
     bool has_payload;
     str data;

@@ -13,9 +13,14 @@ struct guard_attempt {
     unsigned number; /* 0 = the first */
     int http_status; /* set by the function when the failure carries one; 0 = none */
     bool fatal;      /* set by the function: this failure must not be tried again */
+    bool refused;    /* out, see guard_call_in(): the breaker was not closed */
 };
 typedef CO int guard_fn(void *arg, struct guard_attempt *attempt, struct error *err);
 
 /* Runs fn under p (NULL = once, as it is). endpoint: what breakers are kept by; "" for components.
  * Returns the last try's result; *err is the last try's error. */
 CO int guard_call(struct policy *p, str endpoint, guard_fn *fn, void *arg, struct error *err) WUR;
+/* The same inside of another guarded call's try: sets outer->refused when a breaker let nothing
+ * through, which ends the retries around it as well (facts 4.4). */
+CO int guard_call_in(struct guard_attempt *outer, struct policy *p, str endpoint, guard_fn *fn,
+                     void *arg, struct error *err) WUR;

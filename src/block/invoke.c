@@ -11,6 +11,8 @@
 #include <stdio.h>
 #include <unistd.h>
 
+enum { PEERS_TRIED = 3 };
+
 static struct metric_family req_sent = {
     .name = "dapr_runtime_service_invocation_req_sent_total",
     .help = "Calls sent to other services.",
@@ -105,18 +107,6 @@ static int copy_request(const struct http_exchange *x, str target, struct http_r
 
 /* ---- our own app ---- */
 
-struct app_call_ctx {
-    struct blocks *b;
-    struct relay relay;
-    struct http_request req;
-};
-
-CO static int try_app(void *arg, struct guard_attempt *attempt, struct error *err)
-{
-    struct app_call_ctx *c = arg;
-    return relay_try(&c->relay, c->b->app->client, c->b->app->address, &c->req, attempt, err);
-}
-
 CO static int pass_answer(struct relay *r, int code, struct error *err)
 {
     if (code < 0 && !r->answer.source)
@@ -128,7 +118,10 @@ CO static int pass_answer(struct relay *r, int code, struct error *err)
 
 CO static int call_app(struct blocks *b, struct http_exchange *x, str target, struct error *err)
 {
-    struct app_call_ctx c = { .b = b };
+    struct {
+        struct relay relay;
+        struct http_request req;
+    } c = { 0 };
     if (copy_request(x, target, &c.req) < 0)
         return fail(err, EXHAUSTED, NULL, "the request is too large for its memory");
     http_headers_remove(&c.req.headers, S(DIRECT_HEADER));
@@ -139,9 +132,12 @@ CO static int call_app(struct blocks *b, struct http_exchange *x, str target, st
     int r = relay_init(&c.relay, x, err);
     if (r >= 0) {
         struct guard_attempt attempt = { 0 };
-        r = try_app(&c, &attempt, err);
+        r = relay_try(&c.relay, b->app->client, b->app->address, &c.req, &attempt, err);
         r = pass_answer(&c.relay, r, err);
     }
+    if (r == -UNAVAILABLE &&
+        c.relay.reached) /* UNAVAILABLE tells the caller that nothing was sent */
+        r = fail_as(err, INTERNAL, NULL, "error invoking app channel: the connection broke");
     relay_done(&c.relay);
     return r;
 }
@@ -177,15 +173,13 @@ CO int invoke_app(struct blocks *b, struct http_exchange *x, str target, struct 
                     "no free place among --app-max-concurrency calls");
     x->req.target = target;
     (void)str_cut(target, '?', &x->req.path, &x->req.query);
+    str path = x->req.path; /* a middleware may change it */
     struct to_app to = { b, err, 0 };
     pipeline_run(&b->app_pipeline, x, to_app, &to);
     r = to.result;
     slots_give(&b->app->slots);
     if (x->started)
-        app_count(x->req.method,
-                  str_take(target, (size_t)(str_find_c(target, '?') < 0 ? (ptrdiff_t)target.n
-                                                                        : str_find_c(target, '?'))),
-                  x->status, start);
+        app_count(x->req.method, path, x->status, start);
     return r;
 }
 
@@ -196,37 +190,64 @@ struct remote_ctx {
     const struct invoke_target *t;
     struct relay relay;
     struct http_request req, direct_req;
+    str namespace_;
     str endpoint; /* "id:method": what breakers are kept by */
     struct policy *policy;
 };
 
-/* One try at one peer: a Proa by plain HTTP, anybody else by gRPC. */
-CO static int try_peer(void *arg, struct guard_attempt *attempt, struct error *err)
+/* Our way to ask one peer: a Proa by plain HTTP, anybody else by gRPC. *ret_gone: nobody of that
+ * app is at the address any more. */
+CO static int ask_peer(struct remote_ctx *c, struct peer *peer, bool *ret_gone,
+                       struct guard_attempt *attempt, struct error *err)
+{
+    struct invoker *i = c->b->invoker;
+    bool direct = peer->direct;
+    int r = direct
+                ? relay_try(&c->relay, i->direct, peer->address, &c->direct_req, attempt, err)
+                : peer_try(&c->relay, i->grpc, peer->address, &c->req, &peer->direct, attempt, err);
+    *ret_gone = r == -UNAVAILABLE && !attempt->http_status;
+    const struct answer *a = &c->relay.answer;
+    if (!direct || !a->source || (a->status != 421 && a->status != 503))
+        return r;
+    bool misdirected = a->status == 421; /* RFC 9110 15.5.20: another app's sidecar by now */
+    if (!misdirected && !http_headers_has(&a->headers, S(UNDELIVERED_HEADER)))
+        return r;
+    relay_done(&c->relay);
+    c->relay.reached = false;
+    attempt->http_status = 0;
+    *ret_gone = misdirected;
+    return fail_as(err, UNAVAILABLE, NULL,
+                   misdirected ? "%s is not app " STR_FMT " any more"
+                               : "%s can't reach its app " STR_FMT " at the moment",
+                   peer->address, STR_ARG(c->t->app_id));
+}
+
+/* One try: at a peer, and where nothing could be sent, at once at others. */
+CO static int try_peers(void *arg, struct guard_attempt *attempt, struct error *err)
 {
     struct remote_ctx *c = arg;
-    struct invoker *i = c->b->invoker;
-    struct peer peer;
-    int r = resolve(i->resolved, c->b, c->t->app_id,
-                    c->t->namespace_.n ? c->t->namespace_ : str_c(c->b->namespace_), &peer, err);
-    if (r < 0)
-        return r;
-    bool direct = peer.direct;
-    if (direct)
-        r = relay_try(&c->relay, i->direct, peer.address, &c->direct_req, attempt, err);
-    else
-        r = peer_try(&c->relay, i->grpc, peer.address, &c->req, &direct, attempt, err);
-    if (direct && c->relay.answer.source && c->relay.answer.status == 421) {
-        /* Misdirected (RFC 9110 15.5.20): the address belongs to another app's sidecar by now. */
-        relay_done(&c->relay);
-        r = fail_as(err, UNAVAILABLE, NULL, "%s is not app " STR_FMT " any more", peer.address,
-                    STR_ARG(c->t->app_id));
-        attempt->http_status = 0;
-    }
-    if (r == -UNAVAILABLE && !attempt->http_status)
-        resolve_failed(i->resolved, c->t->app_id, &peer);
-    else if (direct != peer.direct) {
-        peer.direct = direct;
-        resolve_learn(i->resolved, c->t->app_id, &peer);
+    struct resolve_cache *cache = c->b->invoker->resolved;
+    str space = c->t->namespace_.n ? c->t->namespace_ : str_c(c->b->namespace_);
+    struct peer tried[PEERS_TRIED];
+    int r = -UNAVAILABLE;
+    for (size_t n = 0; n < PEERS_TRIED; n++) {
+        struct error cause = { 0 };
+        bool gone = false, again = false;
+        int found = resolve(cache, c->b, c->t->app_id, space, &tried[n], n ? &cause : err);
+        for (size_t k = 0; k < n; k++)
+            again = again || str_eq(str_c(tried[k].address), str_c(tried[n].address));
+        if (found < 0 || again)
+            return n ? r : found;
+        if (err)
+            *err = (struct error){ 0 };
+        r = ask_peer(c, &tried[n], &gone, attempt, err);
+        bool unsent = r == -UNAVAILABLE && !attempt->http_status && !c->relay.reached;
+        if (gone || unsent)
+            resolve_failed(cache, c->t->app_id, space, &tried[n], gone);
+        else
+            resolve_learn(cache, c->t->app_id, space, &tried[n]);
+        if (!unsent || c->relay.sent)
+            return r;
     }
     return r;
 }
@@ -234,7 +255,7 @@ CO static int try_peer(void *arg, struct guard_attempt *attempt, struct error *e
 CO static int try_with_policy(void *arg, struct guard_attempt *attempt, struct error *err)
 {
     struct remote_ctx *c = arg;
-    int r = guard_call(c->policy, c->endpoint, try_peer, c, err);
+    int r = guard_call_in(attempt, c->policy, c->endpoint, try_peers, c, err);
     attempt->fatal =
         c->relay.sent || c->relay.answer.source || (r != -UNAVAILABLE && r != -UNAUTHENTICATED);
     return r;
@@ -294,6 +315,7 @@ CO static int invoke_remote(struct blocks *b, const struct invoke_target *t, str
                             struct http_exchange *x, struct error *err)
 {
     struct remote_ctx c = { .b = b, .t = t };
+    c.namespace_ = t->namespace_.n ? t->namespace_ : str_c(b->namespace_);
     str part[] = { t->app_id, S(":"), t->method };
     c.endpoint = arena_join(x->arena, part, COUNT(part));
     if (!c.endpoint.p || copy_request(x, target, &c.req) < 0 || stamp(b, x, t, &c.req) < 0)

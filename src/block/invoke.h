@@ -33,10 +33,13 @@ int invoke_target(struct arena *a, str method, str query, str *ret) WUR;
 /* Passes x on to the target and its answer back. */
 CO int invoke(struct blocks *b, const struct invoke_target *t, struct http_exchange *x,
               struct error *err) WUR;
-/* The last leg: to our own app. caller: app id of the calling service ("" = not a service). path:
- * as in the request line, escaped, with query. */
+/* The last leg: to our own app. target: as in the request line, escaped, with query. -UNAVAILABLE
+ * means that nothing has reached the app. */
 CO int invoke_app(struct blocks *b, struct http_exchange *x, str target, struct error *err) WUR;
 
 /* The header by which one Proa tells another on its internal port which app the plain HTTP call is
  * for. */
 #define DIRECT_HEADER "proa-direct"
+/* With status 503 on that way: nothing has reached the app, so another instance may be asked at
+ * once. */
+#define UNDELIVERED_HEADER "proa-undelivered"

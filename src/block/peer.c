@@ -165,10 +165,13 @@ CO static int open_stream(struct relay *r, struct http_client *client, const cha
     }
     s->call = call;
     s->req = *req;
+    if (r->whole)
+        s->req.content_length = (int64_t)r->body.n;
     buf_init(&s->out, FRAME_MESSAGE_MAX);
     arena_init(&s->scratch, 2 * FRAME_MESSAGE_MAX);
     r->answer =
         (struct answer){ .source = s, .next = next, .trailers = trailers, .free = stream_free };
+    r->reached = true;
     *ret = s;
     return 0;
 }

@@ -107,6 +107,7 @@ int relay_upload(struct relay *r, struct error *err)
 CO int relay_again(struct relay *r, struct guard_attempt *attempt, struct error *err)
 {
     relay_done(r);
+    r->reached = false;
     attempt->fatal = r->sent;
     return r->sent ? fail(err, UNAVAILABLE, NULL, "a streamed request can't be sent twice") : 0;
 }
@@ -158,6 +159,7 @@ CO static int start(struct relay *r, struct http_client *client, const char *add
     int code = http_call_start(client, address, &out, first, r->whole, &call, err);
     if (code < 0)
         return code;
+    r->reached = true;
     r->answer = (struct answer){
         .source = call,
         .next = call_next,

@@ -33,7 +33,8 @@ struct relay {
     struct http_exchange *x;
     str body; /* the whole body when .whole, else its first piece */
     bool whole;
-    bool sent;            /* a streamed body has begun: no further try */
+    bool sent;    /* a streamed body has begun: no further try */
+    bool reached; /* the last try got its request on a connection: it may have been acted on */
     struct answer answer; /* of the last try, not yet passed on; owned */
     struct upload upload;
     /* where the upload goes: an http_call, or a peer's stream */
@@ -56,8 +57,8 @@ CO int relay_try(struct relay *r, struct http_client *client, const char *addres
  * start the upload into r->sink; judge the answer that was put into r->answer. */
 CO int relay_again(struct relay *r, struct guard_attempt *attempt, struct error *err) WUR;
 int relay_upload(struct relay *r, struct error *err) WUR;
-/* Around each wait for the other side: a request that breaks off ends the wait, since the other side
- * waits for the rest of it. relay_waited() returns code, or why the upload failed. */
+/* Around each wait for the other side: a request that breaks off ends the wait, since the other
+ * side waits for the rest of it. relay_waited() returns code, or why the upload failed. */
 void relay_wait(struct relay *r);
 int relay_waited(struct relay *r, int code, struct error *err) WUR;
 int relay_judge(struct relay *r, struct guard_attempt *attempt, struct error *err) WUR;

@@ -8,7 +8,7 @@
 
 #include <stdio.h>
 
-enum { WORKERS_MAX = 64, TRIES = 5, ARENA_MAX = 64 << 10 };
+enum { WORKERS_MAX = 64, TRIES = 5, ARENA_MAX = 64 << 10, KEY_MAX = 512 };
 static const uint64_t KEEP_NS = 3000000000u, BAD_NS = 1000000000u;
 
 struct entry {
@@ -18,7 +18,7 @@ struct entry {
 };
 
 struct resolve_cache {
-    struct map map[WORKERS_MAX]; /* app id → entry, one map a worker */
+    struct map map[WORKERS_MAX]; /* "namespace/app id" → entry, one map a worker */
 };
 
 struct resolve_cache *resolve_cache_new(void)
@@ -45,28 +45,56 @@ static struct map *my_map(struct resolve_cache *c)
     return &c->map[worker_index(worker_self())];
 }
 
-static struct entry *find(struct resolve_cache *c, str app_id)
+struct key {
+    char text[KEY_MAX];
+    size_t n;
+};
+
+/* Names longer than that don't reach a resolver: whoever registers has shorter ones. */
+static struct key key_of(str app_id, str namespace_)
 {
-    return map_get(my_map(c), app_id);
+    struct key k;
+    int n =
+        snprintf(k.text, sizeof k.text, STR_FMT "/" STR_FMT, STR_ARG(namespace_), STR_ARG(app_id));
+    k.n = min_size((size_t)n, sizeof k.text);
+    return k;
+}
+
+static struct entry *find(struct resolve_cache *c, const struct key *k)
+{
+    return map_get(my_map(c), str_of(k->text, k->n));
+}
+
+/* Room for one more: the entry that came first goes. */
+static void make_room(struct map *m)
+{
+    size_t at = 0;
+    struct map_entry *first = map_count(m) < RESOLVE_IDS ? NULL : map_next(m, &at);
+    if (first)
+        mem_free(map_remove(m, first->key));
 }
 
 /* Takes the resolver's answer over, keeping what is known of addresses that are still there. */
-static int update(struct resolve_cache *c, str app_id, const str *address, size_t n)
+static int update(struct resolve_cache *c, const struct key *k, const str *address, size_t n)
 {
-    struct entry *old = find(c, app_id);
+    struct entry *old = find(c, k);
     struct entry *e = mem_zalloc(sizeof *e);
     if (!e)
         return -EXHAUSTED;
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < min_size(n, RESOLVE_ADDRESSES); i++) {
+        if (address[i].n >= sizeof e->peer[0].address)
+            continue; /* not ip:port */
         struct peer *p = &e->peer[e->n++];
         snprintf(p->address, sizeof p->address, STR_FMT, STR_ARG(address[i]));
-        for (size_t k = 0; old && k < old->n; k++)
-            if (str_eq(str_c(old->peer[k].address), address[i]))
-                *p = old->peer[k];
+        for (size_t j = 0; old && j < old->n; j++)
+            if (str_eq(str_c(old->peer[j].address), address[i]))
+                *p = old->peer[j];
     }
     e->next = e->n ? id_random() % e->n : 0;
     e->until_ns = clock_now_ns() + KEEP_NS;
-    if (map_put(my_map(c), app_id, e, NULL) < 0) {
+    if (!old)
+        make_room(my_map(c));
+    if (map_put(my_map(c), str_of(k->text, k->n), e, NULL) < 0) {
         mem_free(e);
         return -EXHAUSTED;
     }
@@ -74,8 +102,8 @@ static int update(struct resolve_cache *c, str app_id, const str *address, size_
     return 0;
 }
 
-CO static int ask(struct resolve_cache *c, struct blocks *b, str app_id, str namespace_,
-                  struct error *err)
+CO static int ask(struct resolve_cache *c, struct blocks *b, const struct key *k, str app_id,
+                  str namespace_, struct error *err)
 {
     if (!b->resolver)
         return fail(err, UNAVAILABLE, NULL,
@@ -95,7 +123,7 @@ CO static int ask(struct resolve_cache *c, struct blocks *b, str app_id, str nam
     }
     if (r >= 0 && !n)
         r = fail(err, UNAVAILABLE, NULL, "couldn't find service: " STR_FMT, STR_ARG(app_id));
-    if (r >= 0 && update(c, app_id, address, n) < 0)
+    if (r >= 0 && update(c, k, address, n) < 0)
         r = fail(err, EXHAUSTED, NULL, "out of memory");
     arena_done(&arena);
     return r;
@@ -105,14 +133,19 @@ CO int resolve(struct resolve_cache *c, struct blocks *b, str app_id, str namesp
                struct peer *ret, struct error *err)
 {
     uint64_t now = clock_now_ns();
-    struct entry *e = find(c, app_id);
+    struct key k = key_of(app_id, namespace_);
+    struct entry *e = find(c, &k);
     if (!e || now >= e->until_ns) {
         struct error cause = { 0 };
-        int r = ask(c, b, app_id, namespace_, &cause);
-        e = find(c, app_id); /* others may have replaced it while we waited */
+        if (e)
+            e->until_ns = now + BAD_NS; /* one asks, the others go on with what was known */
+        int r = ask(c, b, &k, app_id, namespace_, &cause);
+        e = find(c, &k); /* others may have replaced it while we waited */
         if (r < 0 && (!e || !e->n))
-            return fail(err, cause.code, NULL, "%s", cause.text);
+            return fail(err, cause.code ? cause.code : (enum code) - r, NULL, "%s",
+                        cause.code ? cause.text : "the name resolution was interrupted");
         /* With an old answer at hand a resolver that fails is no reason to fail. */
+        now = clock_now_ns();
     }
     for (size_t i = 0; i < e->n; i++) {
         struct peer *p = &e->peer[(e->next + i) % e->n];
@@ -125,10 +158,11 @@ CO int resolve(struct resolve_cache *c, struct blocks *b, str app_id, str namesp
     return fail(err, UNAVAILABLE, NULL, "couldn't find service: " STR_FMT, STR_ARG(app_id));
 }
 
-static struct peer *known(struct resolve_cache *c, str app_id, const struct peer *peer,
-                          struct entry **ret_entry)
+static struct peer *known(struct resolve_cache *c, str app_id, str namespace_,
+                          const struct peer *peer, struct entry **ret_entry)
 {
-    struct entry *e = find(c, app_id);
+    struct key k = key_of(app_id, namespace_);
+    struct entry *e = find(c, &k);
     for (size_t i = 0; e && i < e->n; i++)
         if (str_eq(str_c(e->peer[i].address), str_c(peer->address))) {
             *ret_entry = e;
@@ -137,24 +171,27 @@ static struct peer *known(struct resolve_cache *c, str app_id, const struct peer
     return NULL;
 }
 
-void resolve_learn(struct resolve_cache *c, str app_id, const struct peer *peer)
+void resolve_learn(struct resolve_cache *c, str app_id, str namespace_, const struct peer *peer)
 {
     struct entry *e;
-    struct peer *p = known(c, app_id, peer, &e);
+    struct peer *p = known(c, app_id, namespace_, peer, &e);
     if (p) {
         p->direct = peer->direct;
         p->bad_until_ns = 0;
     }
 }
 
-void resolve_failed(struct resolve_cache *c, str app_id, const struct peer *peer)
+void resolve_failed(struct resolve_cache *c, str app_id, str namespace_, const struct peer *peer,
+                    bool gone)
 {
     struct entry *e;
-    struct peer *p = known(c, app_id, peer, &e);
+    struct peer *p = known(c, app_id, namespace_, peer, &e);
     if (!p)
         return;
     uint64_t now = clock_now_ns();
-    p->direct = false; /* whoever takes this address next may be another program */
     p->bad_until_ns = now + BAD_NS;
-    e->until_ns = now; /* ask again */
+    if (!gone)
+        return;
+    p->direct = false; /* whoever takes this address next may be another program */
+    e->until_ns = now;
 }

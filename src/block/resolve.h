@@ -2,7 +2,8 @@
  * Owner:  the invoker; answers are kept per worker, so that a call takes no lock.
  * Thread: any worker.
  * Failure: -UNAVAILABLE nobody is registered under that id (after asking the resolver a few times).
- * Limits: RESOLVE_IDS ids a worker, RESOLVE_ADDRESSES addresses each, kept for RESOLVE_KEEP_NS. */
+ * Limits: RESOLVE_IDS ids a worker (then the one that came first goes), RESOLVE_ADDRESSES addresses
+ * each, kept for 3 s. */
 #pragma once
 
 #include "block/block.h"
@@ -24,6 +25,8 @@ struct peer {
 CO int resolve(struct resolve_cache *c, struct blocks *b, str app_id, str namespace_,
                struct peer *ret, struct error *err) WUR;
 /* Remembers what a call has shown about an address. */
-void resolve_learn(struct resolve_cache *c, str app_id, const struct peer *peer);
-/* This address didn't answer: avoid it for a second and ask the resolver again soon. */
-void resolve_failed(struct resolve_cache *c, str app_id, const struct peer *peer);
+void resolve_learn(struct resolve_cache *c, str app_id, str namespace_, const struct peer *peer);
+/* Avoid this peer for a second. gone: the address itself is dead or another's, ask the resolver
+ * again. */
+void resolve_failed(struct resolve_cache *c, str app_id, str namespace_, const struct peer *peer,
+                    bool gone);
