@@ -111,8 +111,10 @@ CO static int x_read(struct http_exchange *base, str *ret)
 {
     struct h1_exchange *x = CONTAINER_OF(base, struct h1_exchange, base);
     uint64_t max = config_of(x)->max_body_bytes;
-    if (max && base->req.content_length > 0 && (uint64_t)base->req.content_length > max)
+    if (max && base->req.content_length > 0 && (uint64_t)base->req.content_length > max) {
+        x->close = x->unreadable = true;
         return -RANGE;
+    }
     if (x->unreadable)
         return -UNAVAILABLE;
     DEADLINE(config_of(x)->body_timeout_ns);

@@ -176,9 +176,27 @@ static void run(void *arg)
         stop_upload(&x->s);
 }
 
+/* RFC 9113 section 8.2.3: crumbs of Cookie become one field before anybody else sees them. */
+static int join_cookies(struct h2_stream *s)
+{
+    const str name = S("cookie");
+    str whole = http_headers_get(&s->headers, name);
+    size_t n = 0;
+    for (size_t i = 0; i < s->headers.n; i++)
+        if (str_eq(s->headers.v[i].name, name) && n++) {
+            const str part[] = { whole, S("; "), s->headers.v[i].value };
+            whole = arena_join(s->arena, part, COUNT(part));
+            if (!whole.p)
+                return -EXHAUSTED;
+        }
+    return n > 1 ? http_headers_set(&s->headers, name, whole) : 0;
+}
+
 static void set_request(struct h2_exchange *x)
 {
     struct h2_stream *s = &x->s;
+    if (join_cookies(s) < 0)
+        s->no_memory = true;
     struct http_request *req = &x->base.req;
     str host = http_headers_get(&s->headers, S("host"));
     *req = (struct http_request){ .method = s->method,
