@@ -7,27 +7,26 @@
 #include <stdio.h>
 #include <time.h>
 
-enum {
-    CACHE_KIB = 8192,
-    WAIT_FIRST_NS = 50 * 1000,
-    WAIT_LAST_NS = 5 * 1000 * 1000,
-};
+enum { CACHE_KIB = 8192 };
+#define EAGER_NS MS(50)
+#define EAGER_STEP_NS (MS(1) / 8)
+#define PATIENT_STEP_NS MS(5)
 
-/* SQLite calls this while another connection has the lock. Its own handler's shortest sleep is 1 ms
- * and it is blind to fairness; two processes that commit in turn need less and some jitter. */
+/* SQLite calls this while another connection has the lock. Its own handler's shortest sleep is 1
+ * ms: too long to hit the gap that the other leaves between two groups (see writer.c). So look
+ * often at first, with jitter, and rarely once it's clear that the other takes its time. */
 static int on_busy(void *arg, int n)
 {
     struct sqlite_conn *c = arg;
     uint64_t now = clock_now_ns();
-    if (!c->busy_ns)
-        return 0;
     if (n == 0)
-        c->wait_until = now + c->busy_ns;
-    if (now >= c->wait_until)
+        c->wait_from = now;
+    uint64_t waited = now - c->wait_from;
+    if (waited >= c->busy_ns)
         return 0;
-    uint64_t most = min_u64((uint64_t)WAIT_FIRST_NS << (n < 7 ? n : 7), WAIT_LAST_NS);
-    uint64_t ns = most / 2 + id_random() % (most / 2 + 1);
-    struct timespec t = { 0, (long)min_u64(ns, c->wait_until - now) };
+    uint64_t most = waited < EAGER_NS ? EAGER_STEP_NS : PATIENT_STEP_NS;
+    uint64_t ns = most / 2 + id_random() % (most / 2);
+    struct timespec t = { 0, (long)min_u64(ns, c->busy_ns - waited) };
     (void)nanosleep(&t, NULL);
     return 1;
 }

@@ -16,13 +16,12 @@ struct sqlite_conn {
     const char *const *sql; /* the engine's statements by number */
     size_t n_sql;
     sqlite3_stmt *stmt[SQLITE_STMTS_MAX];
-    uint64_t busy_ns;    /* how long to wait for another process's lock; 0 = not at all */
-    uint64_t wait_until; /* monotonic; of the wait under way */
-    unsigned wait_n;
-    int wal_pages; /* frames in the WAL after the last commit */
-    bool busy;     /* the last failure was another's lock */
-    bool fatal;    /* a failure that no further statement can mend: roll back */
-    bool reopen;   /* the file can't be trusted to this connection any more */
+    uint64_t busy_ns;   /* how long to wait for another process's lock; 0 = not at all */
+    uint64_t wait_from; /* monotonic; of the last wait for another's lock, 0 = never */
+    int wal_pages;      /* frames in the WAL after the last commit */
+    bool busy;          /* the last failure was another's lock */
+    bool fatal;         /* a failure that no further statement can mend: roll back */
+    bool reopen;        /* the file can't be trusted to this connection any more */
 };
 
 struct sqlite_conn_config {

@@ -11,7 +11,7 @@
 
 static const char LOG[] = "dapr.contrib";
 
-enum { BULK_MAX = 1000, EXTEND_MAX = 256, SETTLING_MAX = 4 /* times the concurrency */ };
+enum { BULK_MAX = 1000, SETTLING_MAX = 4 /* times the concurrency */ };
 #define RETRY_FIRST_NS MS(20)
 #define RETRY_LAST_NS SEC(5)
 #define LOOK_AGAIN_NS SEC(30) /* without any news */
@@ -345,22 +345,32 @@ CO static uint64_t pump_round(struct consumer *k, uint64_t *pause)
     return claim.more ? 0 : until_due(k, &claim);
 }
 
+/* Copies the ids and tokens of at most max leases. Returns how many there are. */
+static size_t copy_leases(struct consumer *k, int64_t (*ret)[2], size_t max)
+{
+    size_t n = 0;
+    pthread_mutex_lock(&k->lock);
+    LIST_EACH (&k->leases, node) {
+        struct lease *l = CONTAINER_OF(node, struct lease, node);
+        if (n < max) {
+            ret[n][0] = l->id;
+            ret[n][1] = l->token;
+        }
+        n++;
+    }
+    pthread_mutex_unlock(&k->lock);
+    return n;
+}
+
 /* Prolongs the leases of all that is being handled. */
 CO static void extend_leases(struct consumer *k)
 {
-    int64_t(*lease)[2] = mem_alloc(EXTEND_MAX * sizeof *lease);
-    size_t n = 0;
     struct error err = { 0 };
+    size_t n = copy_leases(k, NULL, 0);
+    int64_t(*lease)[2] = n ? mem_alloc(n * sizeof *lease) : NULL;
     if (!lease)
         return;
-    pthread_mutex_lock(&k->lock);
-    for (struct list *node = k->leases.next; node != &k->leases && n < EXTEND_MAX;
-         node = node->next) {
-        struct lease *l = CONTAINER_OF(node, struct lease, node);
-        lease[n][0] = l->id;
-        lease[n++][1] = l->token;
-    }
-    pthread_mutex_unlock(&k->lock);
+    n = min_size(n, copy_leases(k, lease, n)); /* only this fiber adds to them */
     struct extend p = {
         .job = { .run = queue_extend }, .q = k->q, .consumer = k, .lease = lease, .n = n
     };
