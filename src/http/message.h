@@ -43,5 +43,5 @@ size_t http_token_span(const char *p, size_t n); /* how many bytes from p on are
 const char *http_reason(int status);             /* "Not Found", "" when unknown */
 /* The three digits of a status, in to. */
 str http_status_text(int status, char to[3]);
-bool http_is_token(str s);                       /* RFC 9110 section 5.6.2 */
-bool http_is_field_value(str s);                 /* no CR, LF, NUL or other control but tab */
+bool http_is_token(str s);       /* RFC 9110 section 5.6.2 */
+bool http_is_field_value(str s); /* no CR, LF, NUL or other control but tab */
