@@ -293,14 +293,12 @@ int grpc_finish(struct http_exchange *x, enum code code, str message, str detail
 {
     struct http_headers h;
     http_headers_init(&h, x->arena);
-    int r = x->started ? 0 : http_headers_add(&h, S("content-type"), S("application/grpc"));
-    if (r == 0)
-        r = add_status(&h, code, message, details);
+    int r = add_status(&h, code, message, details);
     if (r == 0)
         r = add_all(&h, trailers);
-    if (r < 0)
-        return r;
-    return x->started ? http_reply_end(x, &h) : http_reply(x, 200, &h, S("")); /* trailers-only */
+    if (r == 0 && !x->started) /* a reply in one block would show our Content-Length as metadata */
+        r = grpc_send_headers(x, NULL);
+    return r < 0 ? r : http_reply_end(x, &h);
 }
 
 /* ---- client ---- */

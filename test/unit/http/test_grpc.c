@@ -18,6 +18,15 @@ static void handle(void *arg, struct http_exchange *x)
         finish(x, NOT_FOUND, "50% of\n\xc3\xa9");
         return;
     }
+    if (str_eq(method, S("Only"))) { /* trailers only, as other servers write it */
+        struct http_headers h;
+        http_headers_init(&h, x->arena);
+        CHECK_OK(http_headers_add(&h, S("content-type"), S("application/grpc")));
+        CHECK_OK(http_headers_add(&h, S("grpc-status"), S("9")));
+        CHECK_OK(http_headers_add(&h, S("grpc-message"), S("a%20b%zz")));
+        CHECK_OK(http_reply(x, 200, &h, S("")));
+        return;
+    }
     if (str_eq(method, S("Page"))) {
         (void)http_reply(x, 503, NULL, S("<html>"));
         return;
@@ -137,7 +146,21 @@ TEST_LOOP(messages_over_the_limit_are_exhausted)
     close_fixture(&f);
 }
 
-TEST_LOOP(trailers_only_answer_keeps_its_text)
+TEST_LOOP(trailers_only_answer_is_a_status)
+{
+    struct fixture f = open_fixture();
+    struct grpc_status status;
+    str message;
+    struct http_call *call = start(&f, "/a.B/Only", UINT64_MAX);
+    CHECK_EQ(grpc_call_recv(call, 100, &message), 0);
+    CHECK_OK(grpc_call_status(call, &status));
+    CHECK_EQ(status.code, PRECONDITION);
+    CHECK_STR(status.message, "a b%zz");
+    http_call_free(call);
+    close_fixture(&f);
+}
+
+TEST_LOOP(answer_without_messages_keeps_its_text)
 {
     struct fixture f = open_fixture();
     struct grpc_status status;

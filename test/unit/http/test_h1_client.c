@@ -188,6 +188,40 @@ TEST_LOOP(deadline_ends_the_wait)
     close_fixture(&f);
 }
 
+struct elsewhere {
+    struct fixture *f;
+    int r;
+    bool reused;
+};
+
+static void call_here(void *arg)
+{
+    struct elsewhere *e = arg;
+    char body[64];
+    int status;
+    struct http_request req = request("POST", "/echo");
+    e->r = call(e->f->client, e->f->address, &req, S("x"), &status, body, sizeof body, &e->reused);
+}
+
+static void call_on_the_other_worker(void *arg)
+{
+    CHECK_OK(worker_run(worker_at(1), "call", call_here, arg));
+}
+
+TEST_LOOP(each_worker_has_a_pool_of_its_own)
+{
+    struct fixture f = open_fixture(NULL);
+    struct elsewhere e = { .f = &f };
+    call_here(&e);
+    CHECK_OK(e.r);
+    for (int i = 0; i < 2; i++) {
+        CHECK_OK(blocking(call_on_the_other_worker, &e));
+        CHECK_OK(e.r);
+        CHECK_EQ(e.reused, i);
+    }
+    close_fixture(&f); /* closes both */
+}
+
 struct many {
     struct fixture *f;
     struct wait_group group;
