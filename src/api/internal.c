@@ -13,11 +13,12 @@ static struct metric_family res_sent = {
     .label = { "dst_app_id", "status" },
 };
 
-CO static void reply_undelivered(struct http_exchange *x)
+CO static void reply_undelivered(struct http_exchange *x, const struct error *err)
 {
+    str why = http_is_field_value(str_c(err->text)) ? str_c(err->text) : S("");
     struct http_headers h;
     http_headers_init(&h, x->arena);
-    (void)http_headers_add(&h, S(UNDELIVERED_HEADER), S("1"));
+    (void)http_headers_add(&h, S(UNDELIVERED_HEADER), why);
     (void)http_reply(x, 503, &h, S("")); /* the caller may have left */
 }
 
@@ -38,10 +39,10 @@ CO static void handle_direct(struct blocks *b, struct http_exchange *x, str want
     str caller = http_headers_get(&x->req.headers, S("dapr-caller-app-id"));
     caller = arena_dup(x->arena, caller);
     metric_add(metric_cell(&req_recv, &caller), 1);
-    bool well = b->app && atomic_load(&b->app->healthy);
-    int r = well ? invoke_app(b, x, x->req.target, &err) : -UNAVAILABLE;
-    if (r == -UNAVAILABLE && !x->started)
-        reply_undelivered(x);
+    bool ill = !b->app || !atomic_load(&b->app->healthy);
+    int r = invoke_app(b, x, x->req.target, &err);
+    if (r < 0 && !x->started && (ill || r == -UNAVAILABLE))
+        reply_undelivered(x, &err);
     else if (r < 0)
         reply_error(x, &err);
     char status[3];

@@ -209,17 +209,23 @@ CO static int ask_peer(struct remote_ctx *c, struct peer *peer, bool *ret_gone,
     const struct answer *a = &c->relay.answer;
     if (!direct || !a->source || (a->status != 421 && a->status != 503))
         return r;
-    bool misdirected = a->status == 421; /* RFC 9110 15.5.20: another app's sidecar by now */
+    /* RFC 9110 15.5.20: another app's sidecar by now; without our header it's the app's own 421 */
+    bool misdirected = a->status == 421 && http_headers_has(&a->headers, S(DIRECT_HEADER));
     if (!misdirected && !http_headers_has(&a->headers, S(UNDELIVERED_HEADER)))
         return r;
+    if (misdirected)
+        fail_as(err, UNAVAILABLE, NULL, "%s is not app " STR_FMT " any more", peer->address,
+                STR_ARG(c->t->app_id));
+    else
+        fail_as(err, UNAVAILABLE, NULL,
+                "%s can't reach its app " STR_FMT " at the moment: " STR_FMT, peer->address,
+                STR_ARG(c->t->app_id),
+                STR_ARG(http_headers_get(&a->headers, S(UNDELIVERED_HEADER))));
     relay_done(&c->relay);
     c->relay.reached = false;
     attempt->http_status = 0;
     *ret_gone = misdirected;
-    return fail_as(err, UNAVAILABLE, NULL,
-                   misdirected ? "%s is not app " STR_FMT " any more"
-                               : "%s can't reach its app " STR_FMT " at the moment",
-                   peer->address, STR_ARG(c->t->app_id));
+    return -UNAVAILABLE;
 }
 
 /* One try: at a peer, and where nothing could be sent, at once at others. */

@@ -125,8 +125,9 @@ CO static int read_first(struct peer_stream *s, struct error *err)
             return fail(err, status.code, NULL, STR_FMT, STR_ARG(status.message));
         return fail(err, INTERNAL, NULL, "the peer ended the call without an answer");
     }
-    if (r > 0)
-        r = frame_unpack_response(message, http_call_arena(s->call), &s->first);
+    if (r < 0)
+        return fail(err, (enum code) - r, NULL, "the peer broke the call off before an answer");
+    r = frame_unpack_response(message, http_call_arena(s->call), &s->first);
     if (r < 0 || !s->first.has_response)
         return fail(err, r < 0 ? (enum code) - r : INTERNAL, NULL,
                     "the peer's first frame has no status");
