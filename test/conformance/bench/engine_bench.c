@@ -1,7 +1,8 @@
 /* engine_bench — what an engine does per second, without any protocol around it.
  *   engine_bench state.sqlite save 32 3 connectionString=/tmp/x.db
- * operation: save | read | publish | relay (publish to handled, at most WINDOW on the way); then
- * fibers, seconds, fields.
+ * operation: save | read | publish | relay (publish to handled, at most WINDOW on the way) | cross
+ * (publish in one instance, now and then, to handled in another: what two processes of a file see);
+ * then fibers, seconds, fields.
  * Prints operations per second and the latency's 50th, 99th and highest. */
 #include "base/clock.h"
 #include "base/id.h"
@@ -20,6 +21,7 @@ enum { SAMPLES = 1 << 20, VALUE = 1024, KEYS = 1000, BATCH = 64, WINDOW = 512 };
 static struct {
     const struct component_type *type;
     void *self;
+    void *publisher; /* another instance for cross, else self */
     const char *operation;
     size_t n;
     uint64_t stop_at;
@@ -123,10 +125,12 @@ static void publish(size_t i)
         struct pubsub_message m = { .topic = S("orders"),
                                     .data = str_of(data, VALUE),
                                     .content_type = S("application/json") };
-        if (ops->publish(b.self, &m, &err) < 0)
+        if (ops->publish(b.publisher, &m, &err) < 0)
             complain(&err);
-        if (!relay)
+        if (strcmp(b.operation, "publish") == 0)
             note(start, clock_now_ns());
+        if (strcmp(b.operation, "cross") == 0)
+            (void)!fiber_sleep(MS(20));
         if (ops->bulk_publish == NULL)
             fiber_yield();
     }
@@ -179,6 +183,18 @@ static void report(double seconds)
     printf("\n");
 }
 
+static void *open_instance(const struct component_env *env, struct arena *a)
+{
+    struct error err = { 0 };
+    void *self = mem_zalloc(b.type->size);
+    INV(self);
+    if (cfg_decode(b.type, env->metadata, a, self, NULL, NULL, &err) == 0 &&
+        b.type->open(self, env, &err) == 0)
+        return self;
+    printf("%s\n", err.text);
+    return NULL;
+}
+
 static void run(void *arg)
 {
     struct error err = { 0 };
@@ -190,15 +206,13 @@ static void run(void *arg)
         .name = "bench", .app_id = "bench", .namespace_ = "", .metadata = { b.field, b.n_fields }
     };
     arena_init(&a, MIB(1));
-    b.self = mem_zalloc(b.type->size);
-    INV(b.self);
-    if (cfg_decode(b.type, env.metadata, &a, b.self, NULL, NULL, &err) < 0 ||
-        b.type->open(b.self, &env, &err) < 0) {
-        printf("%s\n", err.text);
+    bool cross = strcmp(b.operation, "cross") == 0;
+    b.self = open_instance(&env, &a);
+    b.publisher = cross ? open_instance(&env, &a) : b.self;
+    if (!b.self || !b.publisher)
         return;
-    }
     struct pubsub_subscription s = { .topic = S("orders"), .handle = on_message };
-    if (strcmp(b.operation, "relay") == 0)
+    if (cross || strcmp(b.operation, "relay") == 0)
         INV(ops->subscribe(b.self, &s, &sub, &err) == 0);
     if (strcmp(b.operation, "read") == 0)
         fill_all();
@@ -214,6 +228,10 @@ static void run(void *arg)
     if (sub)
         ops->unsubscribe(b.self, sub);
     report(took);
+    if (cross) {
+        b.type->close(b.publisher);
+        mem_free(b.publisher);
+    }
     b.type->close(b.self);
     mem_free(b.self);
     arena_done(&a);
@@ -224,8 +242,8 @@ int main(int argc, char **argv)
     struct error err = { 0 };
     uint64_t n = 0, seconds = 0;
     if (argc < 5 || !str_to_u64(str_c(argv[3]), &n) || !str_to_u64(str_c(argv[4]), &seconds)) {
-        printf(
-            "usage: engine_bench TYPE save|read|publish|relay FIBERS SECONDS [field=value]...\n");
+        printf("usage: engine_bench TYPE save|read|publish|relay|cross FIBERS SECONDS "
+               "[field=value]...\n");
         return 2;
     }
     b.type = registry_find(str_c(argv[1]), S(""));
