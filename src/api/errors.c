@@ -1,7 +1,9 @@
 #include "api/errors.h"
 
 #include "format/json.h"
+#include "telemetry/metrics.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 
 /* Where the contract wants another status than the code's own. code OK = whatever the code. */
@@ -35,6 +37,59 @@ int error_http_status(const struct error *err)
             return table[i].http;
     return code_http_status(err->code);
 }
+
+/* ---- dapr_error_code_total ---- */
+
+static atomic_bool counting;
+static struct metric_family error_total = {
+    .name = "dapr_error_code_total",
+    .help = "Errors that the API answered with.",
+    .label = { "error_code", "category" },
+};
+
+/* By the first words of the code; longer ones first. */
+static str category_of(str code)
+{
+    static const struct {
+        str starts, category;
+    } row[] = {
+        { S("ERR_STATE_"), S("state") },
+        { S("ERR_NOT_SUPPORTED_STATE"), S("state") },
+        { S("ERR_PUBSUB_"), S("pubsub") },
+        { S("ERR_TOPIC_"), S("pubsub") },
+        { S("ERR_PUBLISH_"), S("pubsub") },
+        { S("ERR_SECRET"), S("secret") },
+        { S("ERR_PERMISSION_DENIED"), S("secret") },
+        { S("ERR_DIRECT_INVOKE"), S("service-invocation") },
+        { S("ERR_INVOKE_OUTPUT_BINDING"), S("binding") },
+        { S("ERR_HEALTH_"), S("health") },
+        { S("ERR_OUTBOUND_HEALTH_"), S("health") },
+    };
+    for (size_t i = 0; i < COUNT(row); i++)
+        if (str_starts(code, row[i].starts))
+            return row[i].category;
+    return S("common");
+}
+
+void error_counting(bool on)
+{
+    atomic_store(&counting, on);
+}
+
+static str code_of(const struct error *err)
+{
+    return str_c(err->tag ? err->tag : err->reason ? err->reason : "ERR_INTERNAL");
+}
+
+void error_count(const struct error *err)
+{
+    if (!atomic_load_explicit(&counting, memory_order_relaxed))
+        return;
+    str code = code_of(err), label[] = { code, category_of(code) };
+    metric_add(metric_cell(&error_total, label), 1);
+}
+
+/* ---- the body ---- */
 
 static void detail(struct json_w *w, const char *type)
 {
@@ -116,11 +171,10 @@ static void details(struct json_w *w, const struct error *err)
 
 void error_http_body(const struct error *err, struct buf *out)
 {
-    const char *tag = err->tag ? err->tag : err->reason ? err->reason : "ERR_INTERNAL";
     struct json_w w;
     json_w_init(&w, out, JSON_W_HTML);
     json_w_object(&w);
-    json_w_kv(&w, S("errorCode"), str_c(tag));
+    json_w_kv(&w, S("errorCode"), code_of(err));
     json_w_kv(&w, S("message"), str_c(err->text));
     if (err->reason)
         details(&w, err);
@@ -133,9 +187,13 @@ CO void reply_error(struct http_exchange *x, const struct error *err)
         http_reply_abort(x);
         return;
     }
+    static const struct error memory = { .code = EXHAUSTED,
+                                         .text = "the request is too large for its memory" };
+    err = err->code ? err : &memory; /* helpers that fail without a story ran out of memory */
     AUTO(buf_done) struct buf body;
     buf_init(&body, KIB(64));
     error_http_body(err, &body);
+    error_count(err);
     struct http_headers h;
     http_headers_init(&h, x->arena);
     (void)http_headers_add(&h, S("Content-Type"), S("application/json"));

@@ -8,6 +8,7 @@
  * us. */
 
 enum { UNARY_REPLY_MAX = 64 << 20 };
+static const char NO_ANSWER[] = "error invoking app channel: the app gave no answer";
 
 /* An exchange with the app whose other side is a gRPC stream. */
 struct inner {
@@ -30,6 +31,7 @@ CO static int inner_read(struct http_exchange *x, str *ret_chunk)
 {
     struct inner *i = inner_of(x);
     if (i->pending.n) {
+        x->bytes_in += i->pending.n;
         *ret_chunk = i->pending;
         i->pending = S("");
         return 1;
@@ -59,9 +61,12 @@ CO static int inner_start(struct http_exchange *x, int status, const struct http
 {
     struct inner *i = inner_of(x);
     http_headers_init(&i->headers, x->arena);
-    for (size_t k = 0; headers && k < headers->n; k++)
-        if (http_headers_add(&i->headers, headers->v[k].name, headers->v[k].value) < 0)
+    for (size_t k = 0; headers && k < headers->n; k++) { /* they outlive the caller's frame */
+        str name = arena_dup(x->arena, headers->v[k].name);
+        str value = arena_dup(x->arena, headers->v[k].value);
+        if (!name.p || !value.p || http_headers_add(&i->headers, name, value) < 0)
             return -EXHAUSTED;
+    }
     x->status = status;
     x->started = true;
     return 0;
@@ -156,6 +161,8 @@ CO static void call_stream(struct blocks *b, struct http_exchange *x)
     struct error err = { 0 };
     if (invoke_app(b, &i.x, target, &err) < 0 && !x->ended)
         refuse(x, err.code ? err.code : INTERNAL, err.text);
+    else if (!i.x.started && !x->ended)
+        refuse(x, INTERNAL, NO_ANSWER);
     buf_done(&i.out);
     arena_done(&i.scratch);
 }
@@ -180,6 +187,8 @@ CO static void call_unary(struct blocks *b, struct http_exchange *x)
     buf_init(&out, UNARY_REPLY_MAX + MIB(1));
     if (invoke_app(b, &m.x, target, &err) < 0)
         refuse(x, err.code ? err.code : INTERNAL, err.text);
+    else if (!m.x.ended && !m.too_large)
+        refuse(x, INTERNAL, NO_ANSWER);
     else if (m.too_large || m.aborted ||
              frame_pack_unary(m.x.status, &m.reply_headers, buf_str(&m.reply), x->arena, &out) < 0)
         refuse(x, EXHAUSTED, "error invoking app channel: the answer is too large for CallLocal");

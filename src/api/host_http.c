@@ -1,3 +1,4 @@
+#include "api/policy_metrics.h"
 #include "api/request.h"
 #include "block/binding.h"
 #include "format/uri.h"
@@ -10,7 +11,7 @@ CO void metadata_get_route(struct request *r)
     AUTO(buf_done) struct buf out;
     buf_init(&out, MIB(64));
     r->config->host.write_metadata(r->config->host.arg, &out);
-    reply_json(r, 200, buf_str(&out));
+    reply_buf(r, 200, &out);
 }
 
 CO void metadata_put_route(struct request *r)
@@ -65,7 +66,7 @@ CO void feed_route(struct request *r)
     AUTO(buf_done) struct buf out;
     buf_init(&out, MIB(16));
     r->config->host.write_feed(r->config->host.arg, &out);
-    reply_json(r, 200, buf_str(&out));
+    reply_buf(r, 200, &out);
 }
 
 /* ---- bindings ---- */
@@ -127,6 +128,7 @@ CO void binding_route(struct request *r)
                              metadata, r->a, &result, &err);
     struct http_headers h;
     if (result_headers(r, &result, &h) < 0) {
+        err = (struct error){ 0 };
         reply_error(r->x, &err);
         return;
     }
@@ -134,6 +136,7 @@ CO void binding_route(struct request *r)
     buf_init(&out, KIB(64));
     if (code < 0) {
         error_http_body(&err, &out);
+        error_count(&err);
         (void)http_reply(r->x, error_http_status(&err), &h, buf_str(&out));
     } else if (result.data.n)
         (void)http_reply(r->x, 200, &h, result.data);
@@ -147,7 +150,12 @@ CO void api_handle_metrics(void *api, struct http_exchange *x)
 {
     AUTO(buf_done) struct buf out;
     buf_init(&out, MIB(64));
+    policy_metrics(api_blocks(api));
     metrics_write(&out);
+    if (!buf_ok(&out)) {
+        (void)http_reply(x, 500, NULL, S("the metrics don't fit into memory\n"));
+        return;
+    }
     struct http_headers h;
     http_headers_init(&h, x->arena);
     (void)http_headers_add(&h, S("Content-Type"), S("text/plain; version=0.0.4; charset=utf-8"));

@@ -57,6 +57,7 @@ int api_new(const struct api_config *config, struct api **ret, struct error *err
     a->config = *config;
     const struct configuration *c = &config->blocks->resources->config;
     a->has_rules = c->api_allowed.n || c->api_denied.n;
+    error_counting(c->metrics.record_error_codes == TRI_YES);
     *ret = a;
     return 0;
 }
@@ -216,7 +217,8 @@ static void measure(const struct request *r, const struct route *route, uint64_t
                     http_status_text(x->status ? x->status : 499, status) };
     uint64_t hash = metric_hash(label, COUNT(label));
     metric_add(metric_cell_hashed(&server_count, label, hash), 1);
-    metric_add(metric_cell_hashed(&server_responses, label, hash), 1);
+    if (r->b->resources->config.metrics.increased_cardinality != TRI_NO)
+        metric_add(metric_cell_hashed(&server_responses, label, hash), 1);
     metric_observe(&server_latency, metric_cell_hashed(&server_latency, label, hash),
                    (double)(clock_now_ns() - start) / 1e6);
     if (UNLIKELY(!sizes[1])) {

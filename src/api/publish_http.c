@@ -163,7 +163,8 @@ CO static void reply_failed(struct request *r, const struct publish_entry *e, si
     json_w_array_end(&w);
     json_w_kv(&w, S("errorCode"), str_c(err->tag));
     json_w_object_end(&w);
-    reply_json(r, error_http_status(err), buf_str(&out));
+    error_count(err);
+    reply_buf(r, error_http_status(err), &out);
 }
 
 CO void publish_bulk_route(struct request *r)

@@ -90,6 +90,17 @@ CO void reply_json(struct request *r, int status, str body)
     reply_typed(r, status, S("application/json"), body);
 }
 
+CO void reply_buf(struct request *r, int status, const struct buf *body)
+{
+    struct error err = { 0 };
+    if (buf_ok(body)) {
+        reply_json(r, status, buf_str(body));
+        return;
+    }
+    fail(&err, INTERNAL, NULL, "the answer doesn't fit into memory: ask for less at once");
+    reply_error(r->x, &err);
+}
+
 CO void reply_text(struct request *r, int status, str body)
 {
     reply_typed(r, status, S("text/plain; charset=utf-8"), body);

@@ -32,6 +32,8 @@ int request_kvs(struct request *r, struct json v, struct kvs *ret) WUR;
 
 CO void reply_empty(struct request *r, int status);
 CO void reply_json(struct request *r, int status, str body);
+/* The same from a buffer that may have grown past its limit: then an error. */
+CO void reply_buf(struct request *r, int status, const struct buf *body);
 CO void reply_text(struct request *r, int status, str body);
 
 /* ---- handlers, one file each ---- */

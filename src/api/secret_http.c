@@ -26,7 +26,7 @@ CO void secret_get_route(struct request *r)
     struct json_w w;
     json_w_init(&w, &out, 0);
     write_kvs(&w, values);
-    reply_json(r, 200, buf_str(&out));
+    reply_buf(r, 200, &out);
 }
 
 CO void secret_bulk_route(struct request *r)
@@ -53,5 +53,5 @@ CO void secret_bulk_route(struct request *r)
         write_kvs(&w, v[i].values);
     }
     json_w_object_end(&w);
-    reply_json(r, 200, buf_str(&out));
+    reply_buf(r, 200, &out);
 }

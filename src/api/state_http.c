@@ -265,7 +265,7 @@ CO void state_bulk_route(struct request *r)
         return;
     struct error err = { 0 };
     struct json root;
-    struct kvs metadata;
+    struct kvs metadata, url;
     str *keys = NULL;
     size_t n = 0;
     struct state_value *v = NULL;
@@ -277,7 +277,9 @@ CO void state_bulk_route(struct request *r)
         parallelism = 0;
     if (code >= 0 && (v = arena_alloc(r->a, n * sizeof *v)) == NULL)
         code = fail(&err, EXHAUSTED, NULL, "the request is too large for its memory");
-    if (code >= 0 && (code = request_metadata(r, &metadata)) >= 0)
+    if (code >= 0 && (code = request_metadata(r, &url)) >= 0)
+        code = merge_metadata(r, json_get_fold(root, S("metadata")), url, &metadata);
+    if (code >= 0)
         code = block_state_bulk_get(r->b, store, keys, n, parallelism, metadata, r->a, v, &err);
     if (code < 0) {
         reply_error(r->x, &err);
@@ -291,7 +293,7 @@ CO void state_bulk_route(struct request *r)
     for (size_t i = 0; i < n; i++)
         write_value(&w, keys[i], &v[i]);
     json_w_array_end(&w);
-    reply_json(r, 200, buf_str(&out));
+    reply_buf(r, 200, &out);
 }
 
 /* ---- transaction ---- */
@@ -393,5 +395,5 @@ CO void state_query_route(struct request *r)
     if (token.n)
         json_w_kv(&w, S("token"), token);
     json_w_object_end(&w);
-    reply_json(r, 200, buf_str(&out));
+    reply_buf(r, 200, &out);
 }

@@ -6,8 +6,6 @@
 #include "block/guard.h"
 #include "block/observe.h"
 
-#include <stdio.h>
-
 enum { ARENA_MAX = 64 << 20, ANSWER_MAX = 4 << 20 };
 static const char SCOPE[] = "dapr.runtime.processor";
 
@@ -15,8 +13,8 @@ struct binding {
     struct blocks *b;
     struct instance *instance;
     struct policy *outbound, *inbound;
-    struct observer observer;
-    str path; /* of the app: "/" + route or name */
+    struct observer *observer; /* one an operation, in the order of ops.operations */
+    str path;                  /* of the app: "/" + route or name */
     bool running;
 };
 
@@ -38,8 +36,12 @@ int binding_attach(struct blocks *b, struct instance *i, struct error *err)
     route = route.n ? route : str_c(i->name);
     str part[] = { str_starts(route, S("/")) ? S("") : S("/"), route };
     x->path = arena_join(&i->arena, part, 2);
+    size_t n = 0;
+    for (const char *const *at = ops(i)->operations; at && *at; at++)
+        n++;
+    x->observer = arena_zalloc(&i->arena, n * sizeof *x->observer);
     i->extra = x;
-    return x->path.p ? 0 : fail(err, EXHAUSTED, NULL, "out of memory");
+    return x->path.p && x->observer ? 0 : fail(err, EXHAUSTED, NULL, "out of memory");
 }
 
 /* ---- output ---- */
@@ -59,12 +61,13 @@ CO static int try_invoke(void *arg, struct guard_attempt *attempt, struct error 
         ->invoke(c->instance->self, c->operation, c->data, c->metadata, c->arena, c->ret, err);
 }
 
-static bool supports(const struct binding_ops *o, str operation)
+/* Its place among the operations; negative: not one of them. */
+static ptrdiff_t find_operation(const struct binding_ops *o, str operation)
 {
     for (const char *const *at = o->operations; at && *at; at++)
         if (str_eq(str_c(*at), operation))
-            return true;
-    return false;
+            return at - o->operations;
+    return -1;
 }
 
 static int refuse(struct error *err, str name, const char *why)
@@ -79,12 +82,13 @@ CO int block_binding_invoke(struct blocks *b, str name, str operation, str data,
 {
     *ret = (struct binding_result){ 0 };
     struct instance *i = map_get(&b->binding, name);
+    ptrdiff_t which = -1;
     struct error cause = { 0 };
     if (!operation.n)
         return refuse(err, name, "operation field is missing from request");
     if (!i || !ops(i)->invoke)
         (void)fail(&cause, NOT_FOUND, NULL, "couldn't find output binding " STR_FMT, STR_ARG(name));
-    else if (!supports(ops(i), operation))
+    else if ((which = find_operation(ops(i), operation)) < 0)
         (void)fail(&cause, INVALID, NULL, "binding " STR_FMT " does not support operation " STR_FMT,
                    STR_ARG(name), STR_ARG(str_take(operation, 64)));
     if (cause.code)
@@ -93,9 +97,8 @@ CO int block_binding_invoke(struct blocks *b, str name, str operation, str data,
     struct invoke_call call = { i, operation, data, metadata, a, ret };
     uint64_t start = clock_now_ns();
     int r = guard_call(x->outbound, S(""), try_invoke, &call, &cause);
-    char op[64];
-    snprintf(op, sizeof op, STR_FMT, STR_ARG(str_take(operation, 60)));
-    observe(&x->observer, OBSERVE_BINDING, b, i->name, op, start, r >= 0);
+    observe(&x->observer[which], OBSERVE_BINDING, b, i->name, ops(i)->operations[which], start,
+            r >= 0);
     return r < 0 ? refuse(err, name, cause.text) : 0;
 }
 

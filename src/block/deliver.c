@@ -85,8 +85,10 @@ static int route(struct delivery *d, struct error *err)
         const struct route_rule *rule = &d->s->rules[i];
         bool match = true;
         int r = rule->program ? cel_eval_bool(rule->program, &env, d->arena, &match, err) : 0;
-        if (r < 0)
+        if (r < 0) {
+            fail(err, (enum code) - r, NULL, "the event doesn't fit into memory");
             return fail_wrap(err, "error matching the rule " STR_FMT, STR_ARG(rule->match));
+        }
         if (match) {
             d->path = rule->path;
             return 0;
@@ -104,12 +106,17 @@ static int build_headers(const struct delivery *d, struct kvs *ret)
     struct kv *h = arena_alloc(d->arena, n * sizeof *h);
     if (!h)
         return -EXHAUSTED;
-    for (size_t i = 0; i < d->m->metadata.n; i++)
-        if (!str_ieq(d->m->metadata.v[i].key, S("content-length")))
-            h[at++] = d->m->metadata.v[i];
-    h[at++] = (struct kv){ S("pubsubName"), d->s->pubsub };
     str parent = trace_parent_valid(d->ce.traceparent) ? d->ce.traceparent : d->ce.traceid;
-    if (trace_parent_valid(parent)) {
+    bool traced = trace_parent_valid(parent);
+    for (size_t i = 0; i < d->m->metadata.n; i++) {
+        str key = d->m->metadata.v[i].key;
+        bool ours = str_ieq(key, S("pubsubName")) ||
+                    (traced && (str_ieq(key, S("traceparent")) || str_ieq(key, S("tracestate"))));
+        if (!ours)
+            h[at++] = d->m->metadata.v[i];
+    }
+    h[at++] = (struct kv){ S("pubsubName"), d->s->pubsub };
+    if (traced) {
         h[at++] = (struct kv){ S("traceparent"), parent };
         if (d->ce.tracestate.n)
             h[at++] = (struct kv){ S("tracestate"), d->ce.tracestate };
@@ -209,8 +216,10 @@ CO static int give_up(struct delivery *d, int r, struct error *err)
     int moved = dead_letter(d, &dlq);
     if (moved >= 0)
         return 0;
-    return fail_wrap(err, "and the dead letter topic " STR_FMT " failed too (%s)",
-                     STR_ARG(d->s->dead_letter), dlq.text);
+    fail(err, (enum code) - r, NULL, "the message could not be delivered");
+    (void)fail_wrap(err, "the dead letter topic " STR_FMT " failed too (%s)",
+                    STR_ARG(d->s->dead_letter), dlq.text);
+    return r;
 }
 
 CO static int drop(struct delivery *d, struct error *err)

@@ -238,6 +238,8 @@ CO int block_publish(struct blocks *b, const struct publish_request *p, struct a
         .metadata = p->metadata,
     };
     struct error cause = { 0 };
+    if (!m.topic.p)
+        return fail(err, EXHAUSTED, NULL, "the event doesn't fit into memory");
     r = block_publish_raw(b, i, &m, &cause);
     if (r < 0) {
         fail(err, INTERNAL, "ERR_PUBSUB_PUBLISH_MESSAGE",
@@ -302,7 +304,7 @@ static int bulk_envelopes(struct blocks *b, struct instance *i,
             .metadata = p.metadata,
             .entry_id = e[at].id,
         };
-        if (!m[at].data.p && !raw)
+        if ((!m[at].data.p && !raw) || !m[at].topic.p)
             return fail(err, EXHAUSTED, NULL, "the bulk publish is too large for its memory");
     }
     return 0;
@@ -314,7 +316,7 @@ CO int block_publish_bulk(struct blocks *b, const struct publish_request *common
 {
     struct instance *i;
     int r = block_publish_check(b, common->pubsub, common->topic, &i, err);
-    if (r < 0)
+    if (r < 0 || !n)
         return r;
     struct pubsub_message *m = arena_zalloc(a, n * sizeof *m);
     if (!m)

@@ -30,10 +30,11 @@ int secret_find(struct blocks *b, str name, struct instance **ret, struct error 
     if (!map_count(&b->secret))
         return fail(err, PRECONDITION, "ERR_SECRET_STORES_NOT_CONFIGURED",
                     "secret store is not configured");
-    *ret = map_get(&b->secret, name);
-    if (!*ret) /* 401, not 404: surprise 17 */
+    struct instance *i = map_get(&b->secret, name);
+    if (!i) /* 401, not 404: surprise 17 */
         return fail(err, INVALID, "ERR_SECRET_STORE_NOT_FOUND",
                     "failed finding secret store with key " STR_FMT, STR_ARG(name));
+    *ret = i;
     return 0;
 }
 
@@ -56,6 +57,10 @@ CO static int try_get(void *arg, struct guard_attempt *attempt, struct error *er
 CO static int try_bulk(void *arg, struct guard_attempt *attempt, struct error *err)
 {
     struct get_call *c = arg;
+    if (!ops(c->store)->bulk) {
+        attempt->fatal = true;
+        return fail(err, UNIMPLEMENTED, NULL, "this secret store can't list its secrets");
+    }
     return ops(c->store)->bulk(c->store->self, c->metadata, c->arena, c->ret_all, c->ret_n, err);
 }
 

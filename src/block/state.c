@@ -8,7 +8,7 @@
 
 #include <stdio.h>
 
-enum { BULK_PARALLEL = 10 };
+enum { BULK_PARALLEL = 10, BULK_PARALLEL_MAX = 100 /* whatever the caller asks for */ };
 static const str SEPARATOR = { "||", 2 };
 
 enum op { GET, SET, DELETE, QUERY, TRANSACTION, BULK_GET, N_OPS };
@@ -61,6 +61,8 @@ static str prefix_of(struct blocks *b, struct instance *i, struct arena *a)
 int state_attach(struct blocks *b, struct instance *i, struct error *err)
 {
     str prefix = prefix_of(b, i, &i->arena);
+    if (!prefix.p)
+        return fail(err, EXHAUSTED, NULL, "out of memory");
     if (str_contains(prefix, SEPARATOR))
         return fail(err, INVALID, "ERR_MALFORMED_REQUEST",
                     "keyPrefix of component %s can't contain '||': choose another", i->name);
@@ -71,7 +73,7 @@ int state_attach(struct blocks *b, struct instance *i, struct error *err)
     i->extra_free = store_free;
     str part[] = { prefix, prefix.n ? SEPARATOR : S("") };
     str joined = arena_join(&i->arena, part, COUNT(part));
-    s->prefix = mem_dup(joined.p, joined.n);
+    s->prefix = joined.p ? mem_dup(joined.p, joined.n) : NULL;
     s->policy = policy_component(b->resiliency, str_c(i->name), "Statestore", POLICY_OUTBOUND);
     return s->prefix ? 0 : fail(err, EXHAUSTED, NULL, "out of memory");
 }
@@ -196,10 +198,17 @@ CO static void get_one(void *arg, size_t i)
         v->err = err;
 }
 
+static size_t bulk_parallel(int64_t wanted)
+{
+    return wanted <= 0 ? BULK_PARALLEL : (size_t)min_u64((uint64_t)wanted, BULK_PARALLEL_MAX);
+}
+
 CO int block_state_bulk_get(struct blocks *b, struct instance *store, const str *keys, size_t n,
                             int64_t parallelism, struct kvs metadata, struct arena *a,
                             struct state_value *ret, struct error *err)
 {
+    if (!n)
+        return 0;
     str *full = arena_alloc(a, n * sizeof *full);
     if (!full)
         return fail(err, EXHAUSTED, NULL, "the request is too large for its memory");
@@ -216,7 +225,7 @@ CO int block_state_bulk_get(struct blocks *b, struct instance *store, const str 
     if (ops(store)->bulk_get)
         r = guard_call(store_of(store)->policy, S(""), try_bulk_get, &call, &cause);
     else
-        parallel_for(n, parallelism > 0 ? (size_t)parallelism : BULK_PARALLEL, get_one, &call);
+        parallel_for(n, bulk_parallel(parallelism), get_one, &call);
     count(b, store, BULK_GET, start, r);
     if (r < 0)
         return fail(err, INTERNAL, "ERR_STATE_BULK_GET", "%s", cause.text);
@@ -328,9 +337,11 @@ static int check_transact(struct instance *store, size_t n, struct error *err)
         int r = fail(err, UNIMPLEMENTED, "ERR_STATE_STORE_NOT_SUPPORTED",
                      "state store %s doesn't support transactions", store->name);
         fail_reason(err, "DAPR_STATE_TRANSACTIONS_NOT_SUPPORTED", "state", str_c(store->name));
-        err->help_url =
-            "https://docs.dapr.io/reference/components-reference/supported-state-stores/";
-        err->help_text = "Check the list of state stores and the features they support";
+        if (err) {
+            err->help_url =
+                "https://docs.dapr.io/reference/components-reference/supported-state-stores/";
+            err->help_text = "Check the list of state stores and the features they support";
+        }
         return r;
     }
     int max = ops(store)->max_ops ? ops(store)->max_ops(store->self) : 0;

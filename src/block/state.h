@@ -15,7 +15,8 @@ bool state_has(const struct instance *store, unsigned feature);
 CO int block_state_get(struct blocks *b, struct instance *store, str key, enum state_consistency c,
                        struct kvs metadata, struct arena *a, struct state_value *ret,
                        struct error *err) WUR;
-/* ret[i] answers keys[i], each with its own error. parallelism <= 0: the contract's default. */
+/* ret[i] answers keys[i], each with its own error. parallelism <= 0: the contract's default, 10; at
+ * most 100 count. */
 CO int block_state_bulk_get(struct blocks *b, struct instance *store, const str *keys, size_t n,
                             int64_t parallelism, struct kvs metadata, struct arena *a,
                             struct state_value *ret, struct error *err) WUR;

@@ -271,9 +271,6 @@ static int check_start(struct subscription *s, struct error *err)
 
 CO static int start_one(struct subscription *s, struct arena *a, struct error *err)
 {
-    int r = check_start(s, err);
-    if (r < 0)
-        return r;
     const struct broker *k = s->instance->extra;
     str part[] = { k->topics.prefix, s->topic };
     struct pubsub_subscription p = {
@@ -307,22 +304,26 @@ CO static int start_one(struct subscription *s, struct arena *a, struct error *e
     return ops(s->instance)->subscribe(s->instance->self, &p, &s->engine, err);
 }
 
-CO void subscriptions_start(struct blocks *b, struct subscriptions *l)
+CO size_t subscriptions_start(struct blocks *b, struct subscriptions *l)
 {
+    size_t missing = 0;
     for (size_t i = 0; i < l->n; i++) {
         struct subscription *s = l->v[i];
-        if (s->engine)
+        if (s->engine || s->hopeless)
             continue;
         struct error err = { 0 };
-        if (start_one(s, &l->arena, &err) < 0) {
-            batcher_free(TAKE(s->batcher));
-            log_error(SCOPE,
-                      "error occurred while beginning pubsub " STR_FMT " topic " STR_FMT ": %s",
-                      STR_ARG(s->pubsub), STR_ARG(s->topic), err.text);
-        } else
+        s->hopeless = check_start(s, &err) < 0;
+        if (!s->hopeless && start_one(s, &l->arena, &err) >= 0) {
             log_info(SCOPE, "app is subscribed to topic " STR_FMT " through pubsub=" STR_FMT,
                      STR_ARG(s->topic), STR_ARG(s->pubsub));
+            continue;
+        }
+        missing += !s->hopeless;
+        batcher_free(TAKE(s->batcher));
+        log_error(SCOPE, "error occurred while beginning pubsub " STR_FMT " topic " STR_FMT ": %s",
+                  STR_ARG(s->pubsub), STR_ARG(s->topic), err.text);
     }
+    return missing;
 }
 
 CO void subscriptions_stop(struct subscriptions *l)

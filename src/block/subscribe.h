@@ -25,6 +25,7 @@ struct subscription {
     void *engine;            /* the engine's handle; NULL = not started */
     struct batcher *batcher; /* bulk on a broker that can't; NULL = none */
     bool raw, raw_malformed;
+    bool hopeless; /* said once: nothing to start */
 };
 
 struct subscriptions {
@@ -36,8 +37,9 @@ struct subscriptions {
 /* Declarative ones, and what the app answers to GET /dapr/subscribe; programmatic wins over
  * declarative of the same pubsub and topic. -UNAVAILABLE: the app didn't answer. */
 CO int subscriptions_discover(struct blocks *b, struct subscriptions *ret, struct error *err) WUR;
-/* Starts what isn't running; one that fails is tried again with growing pauses until stop. */
-CO void subscriptions_start(struct blocks *b, struct subscriptions *s);
+/* Starts what isn't running. Returns how many could not be started, but might be later: call it
+ * again after a while. What a scope forbids, or has no broker, isn't among them. */
+CO size_t subscriptions_start(struct blocks *b, struct subscriptions *s);
 /* Takes no further message, waits for deliveries in flight. */
 CO void subscriptions_stop(struct subscriptions *s);
 CO void subscriptions_done(struct subscriptions *s);

@@ -155,12 +155,28 @@ static void begin_path(struct buf *path, const char *kind, const char *name)
     uri_encode(path, str_c(name), URI_PATH);
 }
 
+/* A path from a handler, as far as a request line needs it: what is escaped already stays. */
+static void put_path(struct buf *path, const char *text, bool query)
+{
+    static const char hex[] = "0123456789ABCDEF";
+    for (const unsigned char *c = (const unsigned char *)text; *c; c++) {
+        if (*c > ' ' && *c < 0x7f && *c != '#' && (query || *c != '?')) {
+            buf_putc(path, (char)*c);
+            continue;
+        }
+        buf_putc(path, '%');
+        buf_putc(path, hex[*c >> 4]);
+        buf_putc(path, hex[*c & 15]);
+    }
+}
+
 int proa_invoke(struct proa *p, const char *app_id, const char *method, const char *verb,
                 const char *data, size_t len, struct proa_result *res)
 {
     struct buf path;
     begin_path(&path, "invoke", app_id);
-    buf_printf(&path, "/method/%s", method);
+    buf_put(&path, S("/method/"));
+    put_path(&path, method, true);
     struct api_request q = {
         .verb = verb,
         .path = buf_str(&path),
@@ -302,7 +318,8 @@ int proa_publish(struct proa *p, const char *pubsub, const char *topic, const ch
 {
     struct buf path;
     begin_path(&path, "publish", pubsub);
-    buf_printf(&path, "/%s", topic);
+    buf_putc(&path, '/');
+    put_path(&path, topic, false);
     char sep = '?';
     const struct {
         const char *key, *value;

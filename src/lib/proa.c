@@ -59,8 +59,12 @@ struct proa *proa_new(const struct proa_options *options)
     o->sidecar_port = o->sidecar_port ? o->sidecar_port : 3500;
     snprintf(p->sidecar, sizeof p->sidecar, "127.0.0.1:%d", o->sidecar_port);
     p->timeout_ns = SEC(30);
-    p->app_id = copy(id);
     arena_init(&p->arena, MIB(4));
+    p->app_id = copy(id);
+    if (!p->app_id) {
+        mem_free(p);
+        return NULL;
+    }
     pthread_mutex_init(&p->lock, NULL);
     pthread_cond_init(&p->changed, NULL);
     return p;
@@ -82,6 +86,13 @@ int proa_method(struct proa *p, const char *method, proa_method_fn *fn, void *ar
     return 0;
 }
 
+static void topic_free(struct topic *t)
+{
+    mem_free(t->pubsub);
+    mem_free(t->topic);
+    mem_free(t->dead_letter);
+}
+
 int proa_topic(struct proa *p, const char *pubsub, const char *topic, proa_topic_fn *fn, void *arg,
                const struct proa_topic_options *options)
 {
@@ -91,8 +102,12 @@ int proa_topic(struct proa *p, const char *pubsub, const char *topic, proa_topic
     *t = (struct topic){ .pubsub = copy(pubsub), .topic = copy(topic), .fn = fn, .arg = arg };
     t->dead_letter = options ? copy(options->dead_letter) : NULL;
     snprintf(t->path, sizeof t->path, "/proa/topic/%zu", p->n_topics);
-    p->n_topics++; /* even incomplete: proa_free() takes its parts back */
-    return t->pubsub && t->topic ? 0 : -PROA_EXHAUSTED;
+    if (t->pubsub && t->topic && (t->dead_letter || !options || !options->dead_letter)) {
+        p->n_topics++;
+        return 0;
+    }
+    topic_free(t);
+    return -PROA_EXHAUSTED;
 }
 
 int proa_on_start(struct proa *p, void (*fn)(struct proa *p, void *arg), void *arg)
@@ -116,11 +131,8 @@ void proa_free(struct proa *p)
         return;
     for (size_t i = 0; i < p->n_methods; i++)
         mem_free(p->method[i].name);
-    for (size_t i = 0; i < p->n_topics; i++) {
-        mem_free(p->topic[i].pubsub);
-        mem_free(p->topic[i].topic);
-        mem_free(p->topic[i].dead_letter);
-    }
+    for (size_t i = 0; i < p->n_topics; i++)
+        topic_free(&p->topic[i]);
     arena_done(&p->arena);
     pthread_cond_destroy(&p->changed);
     pthread_mutex_destroy(&p->lock);
@@ -144,6 +156,8 @@ CO static void spawned_main(void *arg)
 
 int proa_spawn(struct proa *p, void (*fn)(void *arg), void *arg)
 {
+    if (!fiber_self())
+        return -PROA_PRECONDITION;
     struct spawned *s = mem_alloc(sizeof *s);
     if (!s)
         return -PROA_EXHAUSTED;
@@ -156,12 +170,15 @@ int proa_spawn(struct proa *p, void (*fn)(void *arg), void *arg)
 
 bool proa_sleep_ms(int ms)
 {
-    return fiber_sleep(MS((uint64_t)(ms > 0 ? ms : 0))) == 0;
+    return fiber_self() && fiber_sleep(MS((uint64_t)(ms > 0 ? ms : 0))) == 0;
 }
 
 int proa_blocking(void (*fn)(void *arg), void *arg)
 {
-    return blocking(fn, arg);
+    if (fiber_self())
+        return blocking(fn, arg);
+    fn(arg); /* this thread is the caller's own: it may block */
+    return 0;
 }
 
 /* ---- running ---- */
@@ -299,11 +316,14 @@ int proa_run(struct proa *p)
     struct error err = { 0 };
     pthread_t thread;
     int r = start_all(p, &err);
-    if (r >= 0 && pthread_create(&thread, NULL, wait_for_signal, &signals) == 0) {
-        pthread_detach(thread);
+    if (r >= 0) {
+        if (pthread_create(&thread, NULL, wait_for_signal, &signals) == 0)
+            pthread_detach(thread);
+        else
+            log_error(SCOPE, "no thread for signals: only proa_stop() ends this service");
         serve_until_stopped(p);
-    } else if (r < 0)
-        log_error(SCOPE, "can't start: %s", err.text);
+    } else
+        log_error(SCOPE, "can't start: %s", err.text[0] ? err.text : "out of memory");
     atomic_store(&serving, NULL);
     if (p->server) {
         (void)http_server_stop(p->server, SEC(5));

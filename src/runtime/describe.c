@@ -16,6 +16,17 @@ struct capability {
     const char *name;
 };
 
+/* Some secret stores know only once they are configured. */
+static unsigned features_of(const struct instance *i)
+{
+    if (str_eq(str_c(i->type->kind), S("secretstores"))) {
+        const struct secret_ops *o = CONTAINER_OF(i->type, struct secret_ops, t);
+        if (o->features)
+            return o->features(i->self);
+    }
+    return i->type->features;
+}
+
 static void put_capabilities(struct json_w *w, const struct instance *i)
 {
     static const struct capability state[] = {
@@ -42,13 +53,14 @@ static void put_capabilities(struct json_w *w, const struct instance *i)
                                  : str_eq(kind, S("pubsub"))       ? pubsub
                                  : str_eq(kind, S("secretstores")) ? secret
                                                                    : NULL;
+    unsigned features = features_of(i);
     json_w_key(w, S("capabilities"));
     json_w_array(w);
     for (; c && c->name; c++)
-        if (i->type->features & c->bit)
+        if (features & c->bit)
             json_w_str(w, str_c(c->name));
     unsigned actor = STATE_ETAG | STATE_TXN;
-    if (str_eq(kind, S("state")) && (i->type->features & actor) == actor)
+    if (str_eq(kind, S("state")) && (features & actor) == actor)
         json_w_str(w, S("ACTOR"));
     if (str_eq(kind, S("bindings"))) {
         const struct binding_ops *o = CONTAINER_OF(i->type, struct binding_ops, t);
@@ -62,7 +74,7 @@ static void put_capabilities(struct json_w *w, const struct instance *i)
 
 static bool has_capabilities(const struct instance *i)
 {
-    return i->type->features || str_eq(str_c(i->type->kind), S("bindings"));
+    return features_of(i) || str_eq(str_c(i->type->kind), S("bindings"));
 }
 
 typedef void each_fn(struct json_w *w, const struct instance *i);
@@ -206,7 +218,7 @@ CO void describe_metadata(void *runtime, struct buf *out)
     put_extended(r, &w);
     json_w_key(&w, S("subscriptions"));
     json_w_array(&w);
-    for (size_t i = 0; atomic_load(&r->ready) && i < r->subscriptions.n; i++)
+    for (size_t i = 0; atomic_load(&r->discovered) && i < r->subscriptions.n; i++)
         put_subscription(&w, r->subscriptions.v[i]);
     json_w_array_end(&w);
     put_named(&w, S("httpEndpoints"), &r->blocks);

@@ -4,6 +4,7 @@
 #include "runtime/private.h"
 
 enum { ANSWER_MAX = 64 << 10 };
+static const uint64_t RETRY_FIRST = MS(500), RETRY_MAX = SEC(60);
 
 /* ---- deliveries run while the app is healthy ---- */
 
@@ -50,8 +51,9 @@ CO static void start_deliveries(struct runtime *r)
             log_info(RUNTIME_SCOPE, "Skipping programmatic subscription loading");
         if (subscriptions_discover(&r->blocks, &r->subscriptions, &err) < 0)
             log_error(RUNTIME_SCOPE, "%s", err.text);
+        atomic_store(&r->discovered, true);
     }
-    subscriptions_start(&r->blocks, &r->subscriptions);
+    r->missing = subscriptions_start(&r->blocks, &r->subscriptions);
     bindings_start(&r->blocks, (uint64_t)r->options->binding_options_timeout);
     r->deliveries_running = true;
 }
@@ -63,6 +65,16 @@ CO void life_stop_deliveries(struct runtime *r)
     r->deliveries_running = false;
     bindings_stop(&r->blocks);
     subscriptions_stop(&r->subscriptions);
+}
+
+/* A broker that isn't there yet: again and again, with growing pauses. */
+CO static void retry_subscriptions(struct runtime *r)
+{
+    uint64_t pause = RETRY_FIRST;
+    while (r->missing && fiber_sleep(pause) == 0) {
+        r->missing = subscriptions_start(&r->blocks, &r->subscriptions);
+        pause = min_u64(pause * 2, RETRY_MAX);
+    }
 }
 
 /* ---- waiting for the app ---- */
@@ -131,6 +143,8 @@ CO static void follow_health(struct runtime *r)
             log_info(RUNTIME_SCOPE, "App entered healthy status");
             feed_event("info", "app is healthy");
             start_deliveries(r);
+        } else if (ok && r->missing) {
+            r->missing = subscriptions_start(&r->blocks, &r->subscriptions);
         } else if (!ok && ++failures == r->options->health_threshold) {
             atomic_store(&r->app->healthy, false);
             log_warn(RUNTIME_SCOPE, "App entered un-healthy status: %s", err.text);
@@ -157,6 +171,7 @@ CO static void live(struct runtime *r)
     }
     start_deliveries(r);
     now_ready(r);
+    retry_subscriptions(r);
 }
 
 CO void life_main(void *runtime)

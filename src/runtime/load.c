@@ -390,8 +390,10 @@ CO int load_components(struct runtime *r, struct error *err)
     if (code >= 0)
         code = load_endpoints(r, err);
     if (code >= 0)
-        code = build_pipeline(r, &r->resources->config.http_pipeline, &r->blocks.http_pipeline, err);
+        code =
+            build_pipeline(r, &r->resources->config.http_pipeline, &r->blocks.http_pipeline, err);
     if (code >= 0)
-        code = build_pipeline(r, &r->resources->config.app_http_pipeline, &r->blocks.app_pipeline, err);
+        code = build_pipeline(r, &r->resources->config.app_http_pipeline, &r->blocks.app_pipeline,
+                              err);
     return code;
 }

@@ -5,6 +5,8 @@
 
 #include <stdlib.h>
 
+enum { SECONDS_MAX = 1000000000 }; /* 31 years */
+
 #define AT(field) offsetof(struct options, field)
 
 static const struct row {
@@ -239,15 +241,28 @@ static void read_environment(struct options *o)
         o->app_token = NULL;
 }
 
+/* So that no unit overflows when it is converted. */
+static void clamp(int64_t *v, int64_t max)
+{
+    if (*v > max)
+        *v = max;
+}
+
 /* Values that mean "the default" in the contract. */
 static void settle(struct options *o)
 {
+    clamp(&o->max_request_mib, INT64_C(1) << 40);
+    clamp(&o->read_buffer_kib, INT64_C(1) << 40);
+    clamp(&o->read_buffer_size, INT64_C(1) << 50);
+    clamp(&o->health_interval_s, SECONDS_MAX);
+    clamp(&o->health_timeout_ms, INT64_C(1000) * SECONDS_MAX);
+    clamp(&o->graceful_seconds, SECONDS_MAX);
     if (!options_given(o, "max-body-size") && options_given(o, "dapr-http-max-request-size"))
         o->max_body_size = o->max_request_mib < 0 ? -1 : o->max_request_mib << 20;
     if (o->max_body_size < 0)
         o->max_body_size = 4 << 20;
     if (!options_given(o, "read-buffer-size") && options_given(o, "dapr-http-read-buffer-size"))
-        o->read_buffer_size = o->read_buffer_kib << 10;
+        o->read_buffer_size = o->read_buffer_kib < 0 ? 0 : o->read_buffer_kib << 10;
     if (o->read_buffer_size <= 0)
         o->read_buffer_size = 4 << 10;
     if (o->app_max_concurrency < 0)

@@ -42,7 +42,9 @@ struct runtime {
     struct subscriptions subscriptions;
     struct fiber *life; /* waits for the app, starts deliveries, probes health; worker 0 */
     atomic_bool life_done, outbound_ready, ready, stopping, app_was_ready;
+    atomic_bool discovered;  /* .subscriptions are all there, and the list stays as it is */
     bool deliveries_running; /* worker 0 */
+    size_t missing;          /* worker 0: subscriptions whose broker didn't take them yet */
 
     pthread_mutex_t lock; /* attributes */
     struct attribute attribute[64];

@@ -344,9 +344,22 @@ static int make_app(struct runtime *r, struct error *err)
     return 0;
 }
 
+/* What the Configuration asks of the metrics that can't be had yet. */
+static void warn_metrics(const struct config_metrics *m)
+{
+    static const char TEXT[] = "Configuration: %s has no effect yet";
+    if (m->latency_buckets.n)
+        log_warn(RUNTIME_SCOPE, TEXT, "metric.latencyDistributionBuckets");
+    if (m->n_rules)
+        log_warn(RUNTIME_SCOPE, TEXT, "metric.rules");
+    if (m->path_matching.n)
+        log_warn(RUNTIME_SCOPE, TEXT, "metric.http.pathMatching");
+}
+
 static int make_api(struct runtime *r, struct error *err)
 {
     const struct options *o = r->options;
+    warn_metrics(&r->resources->config.metrics);
     bool log_api = o->api_logging == OPTION_YES ||
                    (o->api_logging == OPTION_UNSET && r->resources->config.log_api == TRI_YES);
     struct api_config c = {
@@ -385,9 +398,12 @@ int runtime_start(struct runtime *r, struct error *err)
         code = open_servers(r, err);
     if (code < 0)
         return code;
-    atomic_store(&r->outbound_ready, true);
     log_info(RUNTIME_SCOPE, "Internal gRPC server is running on port %u", r->internal_port);
-    return worker_spawn(worker_at(0), "life", life_main, r);
+    code = worker_spawn(worker_at(0), "life", life_main, r);
+    if (code < 0)
+        return fail(err, EXHAUSTED, NULL, "out of memory");
+    atomic_store(&r->outbound_ready, true);
+    return 0;
 }
 
 /* ---- stop ---- */
@@ -395,10 +411,11 @@ int runtime_start(struct runtime *r, struct error *err)
 CO static void drain_step(void *arg)
 {
     struct runtime *r = arg;
-    if (r->life)
-        fiber_cancel(r->life);
-    while (!atomic_load(&r->life_done))
+    while (!atomic_load(&r->life_done)) {
+        if (r->life)
+            fiber_cancel(r->life);
         (void)fiber_sleep(MS(1));
+    }
     life_stop_deliveries(r);
 }
 
@@ -445,6 +462,25 @@ static void block_shutdown(struct runtime *r)
                                      : "Block shutdown period expired, entering shutdown...");
 }
 
+/* Ends and frees what listens: until then (clock_now_ns()) for what is in flight. */
+static size_t stop_servers(struct runtime *r, uint64_t until)
+{
+    size_t cut = 0;
+    for (size_t i = 0; i <= r->n_servers; i++) {
+        struct http_server **s = i < r->n_servers ? &r->servers[i] : &r->internal;
+        uint64_t now = clock_now_ns();
+        if (*s)
+            cut += http_server_stop(*s, until == UINT64_MAX ? until
+                                        : now < until       ? until - now
+                                                            : 0);
+    }
+    for (size_t i = 0; i < r->n_servers; i++)
+        http_server_free(TAKE(r->servers[i]));
+    r->n_servers = 0;
+    http_server_free(TAKE(r->internal));
+    return cut;
+}
+
 size_t runtime_stop(struct runtime *r)
 {
     if (!started(r))
@@ -455,14 +491,7 @@ size_t runtime_stop(struct runtime *r)
     block_shutdown(r);
     atomic_store(&r->stopping, true);
     (void)worker_run(worker_at(0), "deregister", deregister_step, r); /* nobody finds us any more */
-    uint64_t until = seconds ? clock_now_ns() + SEC((uint64_t)seconds) : UINT64_MAX;
-    size_t cut = 0;
-    for (size_t i = 0; i < r->n_servers; i++) {
-        uint64_t now = clock_now_ns();
-        cut += http_server_stop(r->servers[i], now < until ? until - now : 0);
-    }
-    uint64_t now = clock_now_ns();
-    cut += http_server_stop(r->internal, now < until ? until - now : 0);
+    size_t cut = stop_servers(r, seconds ? clock_now_ns() + SEC((uint64_t)seconds) : UINT64_MAX);
     atomic_store(&r->outbound_ready, false);
     return cut;
 }
@@ -473,12 +502,9 @@ void runtime_free(struct runtime *r)
         return;
     if (started(r))
         (void)runtime_stop(r);
+    (void)stop_servers(r, 0); /* of a start that failed */
     if (workers_count())
         (void)worker_run(worker_at(0), "close", close_step, r);
-    for (size_t i = 0; i < r->n_servers; i++)
-        http_server_free(r->servers[i]);
-    if (r->internal)
-        http_server_free(r->internal);
     invoker_free(r->blocks.invoker);
     app_free(r->app);
     api_free(r->api);

@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/mem.h"
+#include "format/json_chars.h"
 
 #include <dirent.h>
 #include <pthread.h>
@@ -163,10 +164,16 @@ void metric_observe(const struct metric_family *f, struct metric_cell *c, double
     atomic_fetch_add_explicit(&c->value, (int64_t)(v * 1000), memory_order_relaxed);
 }
 
+/* What isn't UTF-8 would make a scraper refuse the whole page. */
 static void put_escaped(struct buf *out, str s)
 {
-    for (size_t i = 0; i < s.n; i++) {
+    for (size_t i = 0, len; i < s.n; i += len ? len : 1) {
         char c = s.p[i];
+        len = utf8_len(s.p + i, s.p + s.n);
+        if (len != 1) {
+            buf_put(out, len ? str_of(s.p + i, len) : S("\xef\xbf\xbd"));
+            continue;
+        }
         if (c == '"' || c == '\\')
             buf_putc(out, '\\');
         if (c == '\n')

@@ -10,7 +10,7 @@
 
 #include <stdatomic.h>
 
-enum { METRIC_LABELS = 5, METRIC_CELLS = 1000, METRIC_SLOTS = 512, METRIC_BUCKETS = 40 };
+enum { METRIC_LABELS = 6, METRIC_CELLS = 1000, METRIC_SLOTS = 512, METRIC_BUCKETS = 40 };
 enum metric_kind { METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM };
 
 struct metric_buckets { /* upper bounds, ascending; +Inf is implied */
