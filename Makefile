@@ -26,7 +26,7 @@ release:
 .PHONY: demo
 demo: release ## run the shop of examples/orders for a while (KEEP=1 stays up, DEMO_SECONDS=n)
 	@$(DEPS) demo
-	@KEEP=$(KEEP) DEMO_SECONDS=$(DEMO_SECONDS) PROA=$(abspath $(RELEASE)/src/cli/proa) demo/run
+	@KEEP=$(KEEP) DEMO_SECONDS=$(DEMO_SECONDS) $(PYTHON) demo/run.py --build $(RELEASE)
 
 .PHONY: test
 test: ## install what the tests need, run all of them (ONLY=unit,… some of them)
