@@ -6,7 +6,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 
-enum { UPKEEP_ROWS = 500, STATS_MAX = 10000 };
+enum { UPKEEP_ROWS = 500, STATS_MAX = 10000, COUNT_MAX = 1000 };
 #define CLOCK_EVERY_NS MS(100)
 #define UPKEEP_NS SEC(5)
 #define UPKEEP_MORE_NS MS(20)
@@ -150,47 +150,71 @@ struct figures {
     size_t n, max;
 };
 
-static int oldest(struct sqlite_conn *c, int64_t group, int64_t cursor, int64_t topic,
-                  int64_t *ret_ms, struct error *err)
+struct position { /* of a group in its topic */
+    int64_t group, cursor, topic, next;
+};
+
+static int ask(struct sqlite_conn *c, enum queue_sql which, const int64_t arg[3], int64_t *ret,
+               struct error *err)
 {
-    sqlite3_stmt *s = sqlite_stmt(c, Q_OLDEST, err);
+    sqlite3_stmt *s = sqlite_stmt(c, which, err);
     if (!s)
         return -(int)err->code;
-    (void)sqlite3_bind_int64(s, 1, group);
-    (void)sqlite3_bind_int64(s, 2, cursor);
-    (void)sqlite3_bind_int64(s, 3, QUEUE_LAST(topic));
+    for (int i = 0; i < 3; i++)
+        (void)sqlite3_bind_int64(s, i + 1, arg[i]);
     int r = sqlite_step(c, s, "counting messages", err);
-    *ret_ms = r == SQLITE_ROW ? sqlite3_column_int64(s, 0) : 0;
+    *ret = r == SQLITE_ROW ? sqlite3_column_int64(s, 0) : 0;
     sqlite_done(s);
     return r < 0 ? r : 0;
+}
+
+/* Exact while there are few; of many the numbers tell, which also count what has expired since. */
+static int unseen(struct sqlite_conn *c, const struct position *p, int64_t *ret, struct error *err)
+{
+    uint64_t passed = (uint64_t)p->cursor - (uint64_t)QUEUE_FIRST(p->topic); /* numbers */
+    int64_t estimate = (int64_t)((uint64_t)p->next - 1 - passed);
+    *ret = 0;
+    if (estimate <= 0)
+        return 0;
+    int r = ask(c, Q_UNSEEN, (int64_t[]){ p->cursor, QUEUE_LAST(p->topic), COUNT_MAX }, ret, err);
+    if (*ret >= COUNT_MAX && estimate > *ret)
+        *ret = estimate;
+    return r;
+}
+
+static int figure(struct sqlite_conn *c, struct pubsub_stats *v, const struct position *p,
+                  int64_t under_way, struct error *err)
+{
+    int64_t n, at = 0, wall = (int64_t)(clock_wall_ns() / MS(1));
+    int r = unseen(c, p, &n, err);
+    if (r < 0)
+        return r;
+    v->depth = (uint64_t)(n + under_way);
+    if (v->depth)
+        r = ask(c, Q_OLDEST, (int64_t[]){ p->group, p->cursor, QUEUE_LAST(p->topic) }, &at, err);
+    if (at && wall > at)
+        v->oldest_ns = MS((uint64_t)(wall - at));
+    return r;
 }
 
 static int read_figures(struct sqlite_conn *c, void *arg, struct error *err)
 {
     struct figures *f = arg;
-    int64_t at = 0, wall = (int64_t)(clock_wall_ns() / MS(1));
     sqlite3_stmt *s = sqlite_stmt(c, Q_STATS, err);
     int r = s ? 0 : -(int)err->code;
     f->n = 0;
     while (r >= 0 && f->n < f->max && s &&
            (r = sqlite_step(c, s, "counting messages", err)) == SQLITE_ROW) {
-        struct pubsub_stats *v = &f->v[f->n];
-        int64_t group = sqlite3_column_int64(s, 2), cursor = sqlite3_column_int64(s, 3);
-        int64_t topic = sqlite3_column_int64(s, 4), next = sqlite3_column_int64(s, 5);
-        int64_t unseen = next - 1 - (cursor - QUEUE_FIRST(topic));
-        *v = (struct pubsub_stats){
-            .topic = arena_dup(f->a, sqlite_column(s, 0)),
-            .consumer = arena_dup(f->a, sqlite_column(s, 1)),
-            .depth = (uint64_t)(unseen > 0 ? unseen : 0) + (uint64_t)sqlite3_column_int64(s, 7),
-            .dead = (uint64_t)sqlite3_column_int64(s, 6),
-        };
+        struct pubsub_stats *v = &f->v[f->n++];
+        struct position p = { sqlite3_column_int64(s, 2), sqlite3_column_int64(s, 3),
+                              sqlite3_column_int64(s, 4), sqlite3_column_int64(s, 5) };
+        *v = (struct pubsub_stats){ .topic = arena_dup(f->a, sqlite_column(s, 0)),
+                                    .consumer = arena_dup(f->a, sqlite_column(s, 1)),
+                                    .dead = (uint64_t)sqlite3_column_int64(s, 6) };
         if (!v->topic.p || !v->consumer.p)
             r = fail(err, EXHAUSTED, NULL, "out of memory for the queue's figures");
-        else if (v->depth)
-            r = oldest(c, group, cursor, topic, &at, err);
-        if (r >= 0 && v->depth && at && wall > at)
-            v->oldest_ns = MS((uint64_t)(wall - at));
-        f->n++;
+        else
+            r = figure(c, v, &p, sqlite3_column_int64(s, 7), err);
     }
     sqlite_done(s);
     return r < 0 ? r : 0;

@@ -99,6 +99,8 @@ const char *const queue_sql[QUEUE_N_SQL] = {
                  "JOIN pubsub_message m ON m.id = d.id WHERE d.grp = ?1 AND d.due < " DEAD
                  " ORDER BY d.id LIMIT 1) UNION ALL SELECT at FROM (SELECT at FROM pubsub_message "
                  "WHERE id > ?2 AND id <= ?3 ORDER BY id LIMIT 1))",
+    [Q_UNSEEN] = "SELECT count(*) FROM (SELECT 1 FROM pubsub_message WHERE id > ?1 AND id <= ?2 "
+                 "LIMIT ?3)",
     [Q_DEAD_LIST] =
         "SELECT m.id, m.at, m.due, m.expires, m.part, m.type, m.meta, m.body, d.tries, d.cause "
         "FROM pubsub_topic t JOIN pubsub_group g ON g.topic = t.id "

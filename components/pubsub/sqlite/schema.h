@@ -8,8 +8,8 @@
 /* A message's id is its topic and its number there: one table, ordered by topic, then arrival. */
 enum { QUEUE_SEQ_BITS = 40 };
 #define QUEUE_TOPIC(id) ((id) >> QUEUE_SEQ_BITS)
-#define QUEUE_FIRST(topic) ((int64_t)(topic) << QUEUE_SEQ_BITS)
-#define QUEUE_LAST(topic) (QUEUE_FIRST((topic) + 1) - 1)
+#define QUEUE_FIRST(topic) ((int64_t)((uint64_t)(topic) << QUEUE_SEQ_BITS))
+#define QUEUE_LAST(topic) (QUEUE_FIRST(topic) | ((INT64_C(1) << QUEUE_SEQ_BITS) - 1))
 
 /* Values of delivery.due that are no time: later than any. */
 #define QUEUE_PARKED (INT64_C(1) << 60)     /* waits for an earlier message of its key */
@@ -47,6 +47,7 @@ enum queue_sql {
     Q_NEWS,
     Q_STATS,
     Q_OLDEST,
+    Q_UNSEEN,
     Q_DEAD_LIST,
     Q_DEAD_REPLAY,
     Q_CLEAN_DEDUP,
