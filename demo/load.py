@@ -7,7 +7,7 @@ import time
 CALL_S = 5       # one call
 INSIST_S = 40    # one order, with all its repetitions
 IN_FLIGHT = 48   # calls at the same time
-SPIKE_EVERY_S, SPIKE_S = 10, 1.5
+SPIKE_EVERY_S, SPIKE_AT_S, SPIKE_S, SPIKE_TIMES = 10, 6, 2, 4
 
 CUSTOMERS = [f"customer-{i:03}" for i in range(200)]
 COUNTRIES = ["DE"] * 30 + ["FR"] * 20 + ["JP"] * 20 + ["US"] * 20 + ["SE"] * 8 + ["AQ"] * 2
@@ -83,9 +83,9 @@ class Load:
         self.unanswered = 0
 
     def rate_at(self, t):
-        spike = t % SPIKE_EVERY_S > SPIKE_EVERY_S - SPIKE_S - 2
+        spike = SPIKE_AT_S <= t % SPIKE_EVERY_S < SPIKE_AT_S + SPIKE_S
         ramp = min(1, t / 2 + 0.2)
-        return self.rate * ramp * (4 if spike and t % SPIKE_EVERY_S < SPIKE_EVERY_S - 2 else 1)
+        return self.rate * ramp * (SPIKE_TIMES if spike else 1)
 
     def next_order(self):
         order = {"customer": self.random.choice(CUSTOMERS), "country": self.random.choice(COUNTRIES),

@@ -15,10 +15,11 @@ import json
 import os
 import sys
 import time
+from collections import Counter
 
 sys.dont_write_bytecode = True
-from audit import Audit, Books
-from load import Load
+from audit import ENDS, Audit, Books
+from load import SPIKE_AT_S, SPIKE_EVERY_S, Load
 from screen import Screen
 from system import ROOT, SERVICES, Failed, System, ask
 
@@ -37,13 +38,21 @@ def number_from_env(name, default, low, high):
     return value
 
 
+def in_spike(t):
+    """A time near t when many orders come in."""
+    return SPIKE_AT_S + 0.5 + SPIKE_EVERY_S * max(0, round((t - SPIKE_AT_S) / SPIKE_EVERY_S))
+
+
 def plan_of_faults(kind, seconds):
     """[(when, what, service)], sorted by time."""
     if kind == "none":
         return []
     if kind == "few":
-        return [(0.15 * seconds, "slow", "payments"), (0.45 * seconds, "app", "inventory"),
-                (0.70 * seconds, "sidecar", "payments")]
+        first, second = 0.4 * seconds, 0.7 * seconds
+        if seconds >= 2 * SPIKE_EVERY_S:
+            first, second = in_spike(first), in_spike(second)
+        return [(0.15 * seconds, "slow", "payments"), (first, "app", "inventory"),
+                (second, "sidecar", "payments")]
     if kind == "all":
         victims = [(target, s) for s in SERVICES for target in ("app", "sidecar")]
         step = 0.9 * seconds / len(victims)
@@ -73,10 +82,13 @@ class Demo:
             self.shelves[item["sku"]] = item["available"]
 
     def call(self, verb, service, method, body=None):
-        """Through the storefront's sidecar, as any client would."""
-        return ask(self.system.api("storefront"), verb,
-                   f"/v1.0/invoke/{service}/method/{method}", body,
-                   {"Content-Type": "application/json"})
+        """Through the storefront's sidecar, as any client would. Status 0: no answer."""
+        try:
+            return ask(self.system.api("storefront"), verb,
+                       f"/v1.0/invoke/{service}/method/{method}", body,
+                       {"Content-Type": "application/json"})
+        except OSError as e:
+            return 0, str(e).encode()
 
     # ---- meanwhile ----
 
@@ -140,14 +152,19 @@ class Demo:
 
     # ---- after ----
 
+    def ill(self, feed):
+        """Services that aren't healthy; feed is None when nothing is known."""
+        return [s["id"] for s in feed["services"] if s["instances"][0]["state"] != "healthy"] \
+            if feed else ["the run"]
+
     def settle(self):
         """Until each order has come to its end, and at most SETTLE_S."""
         end = time.monotonic() + SETTLE_S
         while True:
             books = Books(self.system.dir)
-            self.watch()
+            feed = self.watch()
             done, total = books.settled()
-            calm = self.bad_events <= set(books.notifications["dead"])
+            calm = self.bad_events <= set(books.notifications["dead"]) and not self.ill(feed)
             if (done == total and calm) or time.monotonic() > end:
                 return books
             self.screen.bar(done / max(1, total), f"{total - done} orders are still on their way")
@@ -173,9 +190,7 @@ class Demo:
     def healed(self):
         """what was killed came back"""
         kills = sum(what != "slow" for _, what, _ in self.faults)
-        feed = self.system.feed()
-        ill = [s["id"] for s in feed["services"] if s["instances"][0]["state"] != "healthy"]
-        faults = [f"{id} is not healthy" for id in ill]
+        faults = [f"{id} is not healthy" for id in self.ill(self.system.feed())]
         if self.restarts < kills:
             faults.append(f"{kills} kills, but {self.restarts} restarts")
         return faults, f"{kills} kills, {self.restarts} restarts"
@@ -189,7 +204,8 @@ class Demo:
 
     def summarise(self, books, audit):
         load, say = self.load, self.screen.say
-        ends = [o["status"] for o in books.orders["order"].values()]
+        ends = Counter(ENDS.get(o["facts"], ("unfinished", "", ""))[:3]
+                       for o in books.orders["order"].values())
         events = sum(s["events"] for s in self.stats.values())
         again = sum(s["again"] for s in self.stats.values())
         peak = max(load.per_second, default=0)
@@ -202,8 +218,10 @@ class Demo:
         say("Summary", "bold")
         for name, value in (
                 ("orders accepted", len(load.accepted)),
-                ("  confirmed", ends.count("confirmed")),
-                ("  cancelled", ends.count("cancelled")),
+                ("  confirmed", ends["confirmed", "charged", "shipped"]),
+                ("  cancelled", f"{ends['cancelled', None, 'rejected']} out of stock, "
+                                f"{ends['cancelled', 'declined', 'released']} declined, "
+                                f"{ends['cancelled', 'refunded', 'released']} refunded"),
                 ("orders refused", load.refused),
                 ("calls", f"{load.calls / self.load_seconds:.0f}/s, at most {peak}/s; "
                           f"{load.repeated} repeated"),
@@ -226,6 +244,14 @@ def report(demo, system, screen):
     return audit.ok()
 
 
+def keep(system, screen):
+    screen.say(f"\nStill running: {system.page()}. Ctrl-C ends it.")
+    try:
+        system.process.wait()
+    except KeyboardInterrupt:
+        pass
+
+
 def run(build, screen):
     seconds = number_from_env("DEMO_SECONDS", 60, 3, 86400)
     rate = number_from_env("DEMO_RATE", 40, 1, 10000)
@@ -238,11 +264,13 @@ def run(build, screen):
         system.wait_ready()
         passed = report(demo, system, screen)
         if os.environ.get("KEEP") == "1":
-            screen.say(f"\nStill running: {system.page()}. Ctrl-C ends it.")
-            system.process.wait()
+            keep(system, screen)
     finally:
         screen.clear()
-        system.stop()
+        status = system.stop()
+        if passed and status:
+            screen.say(f"proa run ended with status {status}", "red")
+            passed = False
         if passed:
             system.remove()
         else:

@@ -15,7 +15,7 @@ import time
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 EXAMPLE = os.path.join(ROOT, "examples", "orders")
 SERVICES = ("storefront", "orders", "inventory", "payments", "shipping", "notifications")
-QUEUES = 19  # pairs of a topic and a service that subscribes to it
+QUEUES = 18  # pairs of a topic and a service that subscribes to it
 READY_S = 60
 STOP_S = 30
 
@@ -175,13 +175,16 @@ class System:
         return found
 
     def stop(self):
-        if self.process and self.process.poll() is None:
-            self.process.send_signal(signal.SIGINT)
+        """Returns the exit status of the run; 0 when it never started."""
+        if not self.process:
+            return 0
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
             try:
                 self.process.wait(STOP_S)
             except subprocess.TimeoutExpired:
                 self.process.kill()
-                self.process.wait()
+        return self.process.wait()
 
     def remove(self):
         shutil.rmtree(self.dir, ignore_errors=True)
