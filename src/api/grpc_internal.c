@@ -1,4 +1,6 @@
+#include "api/access.h"
 #include "api/api.h"
+#include "api/internal.h"
 #include "block/frames.h"
 #include "block/invoke.h"
 #include "http/grpc.h"
@@ -159,10 +161,15 @@ CO static void call_stream(struct blocks *b, struct http_exchange *x)
     buf_init(&i.out, FRAME_MESSAGE_MAX);
     arena_init(&i.scratch, 2 * FRAME_MESSAGE_MAX);
     struct error err = { 0 };
-    if (invoke_app(b, &i.x, target, &err) < 0 && !x->ended)
+    str caller = internal_received(x->arena, &i.x.req.headers);
+    r = access_check(b, target, i.x.req.method, &err);
+    if (r >= 0)
+        r = invoke_app(b, &i.x, target, &err);
+    if (r < 0 && !x->ended)
         refuse(x, err.code ? err.code : INTERNAL, err.text);
     else if (!i.x.started && !x->ended)
         refuse(x, INTERNAL, NO_ANSWER);
+    internal_answered(caller, i.x.started ? i.x.status : 500);
     buf_done(&i.out);
     arena_done(&i.scratch);
 }
@@ -185,7 +192,11 @@ CO static void call_unary(struct blocks *b, struct http_exchange *x)
     http_memory_init(&m, &req, f.data, x->arena, UNARY_REPLY_MAX);
     AUTO(buf_done) struct buf out;
     buf_init(&out, UNARY_REPLY_MAX + MIB(1));
-    if (invoke_app(b, &m.x, target, &err) < 0)
+    str caller = internal_received(x->arena, &req.headers);
+    r = access_check(b, target, req.method, &err);
+    if (r >= 0)
+        r = invoke_app(b, &m.x, target, &err);
+    if (r < 0)
         refuse(x, err.code ? err.code : INTERNAL, err.text);
     else if (!m.x.ended && !m.too_large)
         refuse(x, INTERNAL, NO_ANSWER);
@@ -194,6 +205,7 @@ CO static void call_unary(struct blocks *b, struct http_exchange *x)
         refuse(x, EXHAUSTED, "error invoking app channel: the answer is too large for CallLocal");
     else if (grpc_send(x, buf_str(&out)) >= 0)
         (void)grpc_finish(x, OK, S(""), S(""), NULL);
+    internal_answered(caller, m.x.started ? m.x.status : 500);
     http_memory_done(&m);
 }
 

@@ -1,5 +1,6 @@
 #include "api/api.h"
 
+#include "api/cors.h"
 #include "api/request.h"
 #include "api/routes.h"
 #include "base/clock.h"
@@ -156,38 +157,6 @@ static bool available(const struct api *a, const struct route *route)
     return !any;
 }
 
-/* ---- CORS ---- */
-
-static bool origin_allowed(const char *list, str origin)
-{
-    str item;
-    for (str rest = str_c(list); str_next(&rest, ',', &item);)
-        if (str_eq(item, S("*")) || str_ieq(item, origin))
-            return true;
-    return false;
-}
-
-/* true = answered: a preflight. It comes before the token check (surprise 8). */
-CO static bool cors(struct request *r)
-{
-    const char *list = r->config->allowed_origins;
-    str origin = http_headers_get(&r->x->req.headers, S("Origin"));
-    if (!list || !list[0] || !origin.n || !str_eq(r->x->req.method, S("OPTIONS")) ||
-        !http_headers_has(&r->x->req.headers, S("Access-Control-Request-Method")))
-        return false;
-    struct http_headers h;
-    http_headers_init(&h, r->a);
-    (void)http_headers_add(&h, S("Vary"), S("Origin"));
-    if (origin_allowed(list, origin)) {
-        (void)http_headers_add(&h, S("Access-Control-Allow-Origin"), origin);
-        (void)http_headers_add(&h, S("Access-Control-Allow-Methods"),
-                               S("HEAD, GET, POST, PUT, PATCH, DELETE"));
-        (void)http_headers_add(&h, S("Access-Control-Allow-Headers"), S("*"));
-    }
-    (void)http_reply(r->x, 200, &h, S(""));
-    return true;
-}
-
 /* ---- measuring ---- */
 
 /* State and secret paths lose the key (surprise 60); what callers may vary is bounded by the
@@ -257,14 +226,31 @@ static void log_request(const struct request *r, const struct route *route, uint
 struct dispatch {
     struct request *r;
     const struct route *route;
+    str path; /* as it came: a middleware may have changed it */
 };
+
+/* What the path stands for now; NULL = the fallback. */
+static const struct route *find_route(struct request *r)
+{
+    const struct route *route = route_find(r->x->req.method, r->path, r->part);
+    return route && available(r->api, route) ? route : NULL;
+}
 
 /* The end of httpPipeline. */
 CO static void dispatch(void *arg, struct http_exchange *x)
 {
     struct dispatch *d = arg;
     d->r->x = x;
-    if (d->route)
+    if (!str_eq(x->req.path, d->path)) {
+        if (clean(x, &d->r->path) < 0) {
+            reply_text(d->r, 400, S("the path is too long"));
+            return;
+        }
+        d->route = find_route(d->r);
+    }
+    if (d->route && unescape(d->r) < 0)
+        reply_text(d->r, 400, S("invalid escape in the path"));
+    else if (d->route)
         d->route->handle(d->r);
     else
         fallback_route(d->r);
@@ -297,19 +283,12 @@ CO void api_handle(void *api, struct http_exchange *x)
         return;
     }
     read_trace(&r);
-    const struct route *route = route_find(x->req.method, r.path, r.part);
-    if (route && !available(api, route))
-        route = NULL;
-    if (!cors(&r) && authorized(&r, route)) {
-        struct dispatch d = { &r, route };
-        if (route && unescape(&r) < 0)
-            reply_text(&r, 400, S("invalid escape in the path"));
-        else
-            pipeline_run(&r.b->http_pipeline, x, dispatch, &d);
-    }
+    struct dispatch d = { &r, find_route(&r), x->req.path };
+    if (!cors_handle(r.config->allowed_origins, &r.x) && authorized(&r, d.route))
+        pipeline_run(&r.b->http_pipeline, r.x, dispatch, &d);
     r.x = x;
-    measure(&r, route, start);
-    log_request(&r, route, start);
+    measure(&r, d.route, start);
+    log_request(&r, d.route, start);
 }
 
 CO void api_handle_public(void *api, struct http_exchange *x)

@@ -1,3 +1,5 @@
+#include "api/internal.h"
+#include "api/access.h"
 #include "api/request.h"
 #include "block/invoke.h"
 #include "telemetry/metrics.h"
@@ -12,6 +14,20 @@ static struct metric_family res_sent = {
     .help = "Answers sent to other services.",
     .label = { "dst_app_id", "status" },
 };
+
+str internal_received(struct arena *a, const struct http_headers *headers)
+{
+    str caller = arena_dup(a, http_headers_get(headers, S("dapr-caller-app-id")));
+    metric_add(metric_cell(&req_recv, &caller), 1);
+    return caller;
+}
+
+void internal_answered(str caller, int status)
+{
+    char text[3];
+    str label[] = { caller, http_status_text(status, text) };
+    metric_add(metric_cell(&res_sent, label), 1);
+}
 
 CO static void reply_undelivered(struct http_exchange *x, const struct error *err)
 {
@@ -36,18 +52,18 @@ CO static void handle_direct(struct blocks *b, struct http_exchange *x, str want
             (void)http_reply(x, 421, &h, S(""));
         return;
     }
-    str caller = http_headers_get(&x->req.headers, S("dapr-caller-app-id"));
-    caller = arena_dup(x->arena, caller);
-    metric_add(metric_cell(&req_recv, &caller), 1);
+    str caller = internal_received(x->arena, &x->req.headers);
     bool ill = !b->app || !atomic_load(&b->app->healthy);
-    int r = invoke_app(b, x, x->req.target, &err);
+    int r = access_check(b, x->req.target, x->req.method, &err);
+    if (r >= 0)
+        r = invoke_app(b, x, x->req.target, &err);
+    else
+        ill = false;
     if (r < 0 && !x->started && (ill || r == -UNAVAILABLE))
         reply_undelivered(x, &err);
     else if (r < 0)
         reply_error(x, &err);
-    char status[3];
-    str label[] = { caller, http_status_text(x->status, status) };
-    metric_add(metric_cell(&res_sent, label), 1);
+    internal_answered(caller, x->status);
 }
 
 CO void api_handle_internal(void *api, struct http_exchange *x)

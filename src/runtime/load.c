@@ -376,6 +376,17 @@ CO static int load_all(struct runtime *r, struct error *err)
     return 0;
 }
 
+static void check_secret_scopes(const struct runtime *r)
+{
+    const struct configuration *c = &r->resources->config;
+    for (size_t i = 0; i < c->n_secret_scopes; i++)
+        if (!map_get(&r->blocks.secret, c->secret_scope[i].store))
+            log_warn(SCOPE,
+                     "Secrets configuration added for '" STR_FMT
+                     "', but no matching secret store was found",
+                     STR_ARG(c->secret_scope[i].store));
+}
+
 /* Name resolution comes up beside the components: both may wait for a disk. */
 CO int load_components(struct runtime *r, struct error *err)
 {
@@ -387,6 +398,7 @@ CO int load_components(struct runtime *r, struct error *err)
     int code = load_all(r, err);
     SHIELD(); /* it uses this frame */
     (void)wait_group_wait(&job.done);
+    check_secret_scopes(r);
     if (code >= 0)
         code = load_endpoints(r, err);
     if (code >= 0)

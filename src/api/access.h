@@ -1,0 +1,11 @@
+/* access.h — may another service call our app? accessControl of the Configuration, at our own door.
+ * Owner:  none.   Thread: any.
+ * Failure: -DENIED and *err with ERR_DIRECT_INVOKE; callers get 403 or PERMISSION_DENIED. */
+#pragma once
+
+#include "base/error.h"
+#include "block/block.h"
+
+/* target: as in the request line, with query. Sidecars have no proven identity yet (no mTLS), so
+ * that the global default action decides (surprise 62): a name in a header proves nothing. */
+int access_check(struct blocks *b, str target, str verb, struct error *err) WUR;
