@@ -7,12 +7,13 @@
                     all: each service and each sidecar is killed in turn;  none
   KEEP=1            leaves the system running at the end, until Ctrl-C
 
-Exit status 0: every check of the audit holds. 1: one doesn't, or the system didn't come up.
+Exit status 0: every check of the audit holds. 1: one doesn't, or the system didn't come up. 130: Ctrl-C.
 """
 import argparse
 import asyncio
 import json
 import os
+import signal
 import sys
 import time
 from collections import Counter
@@ -127,8 +128,8 @@ class Demo:
         load, totals = self.load, (feed or {}).get("totals", {})
         queued = totals.get("queued") or 0
         now = load.per_second[-2] if len(load.per_second) > 1 else 0
-        text = f"{len(load.accepted):5} orders   {now:4}/s   p99 {load.quantile_ms(0.99):6.1f} ms   " \
-               f"{queued:4.0f} events on their way"
+        text = f"{len(load.accepted):5} orders {now:4}/s, p99 {load.quantile_ms(0.99):.0f} ms, " \
+               f"{queued:.0f} queued"
         self.screen.bar(elapsed / self.seconds, text)
         self.system.progress("Taking orders", round(min(elapsed, self.seconds)), round(self.seconds))
 
@@ -257,7 +258,7 @@ def run(build, screen):
     rate = number_from_env("DEMO_RATE", 40, 1, 10000)
     system = System(build)
     demo = Demo(system, screen, seconds, rate, os.environ.get("DEMO_CHAOS", "few"))
-    passed = False
+    passed = stopped = False
     try:
         screen.say("Starting six services, a sidecar beside each …")
         system.start()
@@ -265,17 +266,19 @@ def run(build, screen):
         passed = report(demo, system, screen)
         if os.environ.get("KEEP") == "1":
             keep(system, screen)
+    except KeyboardInterrupt:
+        stopped = True
     finally:
         screen.clear()
         status = system.stop()
-        if passed and status:
+        if status:
             screen.say(f"proa run ended with status {status}", "red")
             passed = False
-        if passed:
+        if passed or stopped:
             system.remove()
         else:
             screen.say(f"Logs and data are in {system.dir}")
-    return passed
+    return 130 if stopped else 0 if passed else 1
 
 
 def main():
@@ -285,14 +288,12 @@ def main():
                         help="build directory (default: build/release)")
     args = parser.parse_args()
     screen = Screen()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
     try:
-        return 0 if run(os.path.abspath(args.build), screen) else 1
+        return run(os.path.abspath(args.build), screen)
     except Failed as e:
         screen.say(f"demo: {e}", "red")
         return 1
-    except KeyboardInterrupt:
-        screen.say("Stopped.")
-        return 130
 
 
 if __name__ == "__main__":

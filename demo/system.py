@@ -36,7 +36,9 @@ def free_ports(n):
 
 def end_with_parent():
     """In the child: when the demo is killed, the run gets SIGTERM and takes its services along."""
-    ctypes.CDLL(None).prctl(1, signal.SIGTERM, 0, 0, 0)  # PR_SET_PDEATHSIG
+    prctl = getattr(ctypes.CDLL(None), "prctl", None)  # Linux has it
+    if prctl:
+        prctl(1, signal.SIGTERM, 0, 0, 0)  # PR_SET_PDEATHSIG
 
 
 def ask(port, method, path, body=None, headers=None, timeout=5):
@@ -84,7 +86,8 @@ class System:
         with open(os.path.join(self.dir, "run.log"), "wb") as log:
             self.process = subprocess.Popen(
                 [self.proa, "run", "-f", self.dir], cwd=self.dir, env=env, stdin=subprocess.DEVNULL,
-                stdout=log, stderr=subprocess.STDOUT, preexec_fn=end_with_parent)
+                stdout=log, stderr=subprocess.STDOUT, preexec_fn=end_with_parent,
+                start_new_session=True)  # Ctrl-C is for us: stop() passes it on, once
 
     def find_control(self):
         """control.json of our run: where it listens, and the token for changing it."""
