@@ -2,7 +2,8 @@
 """The gates' self-test: each is shown a small tree that is right and one that isn't."""
 
 import contextlib
-import io
+import json
+import sys
 import tempfile
 import unittest
 from pathlib import Path
@@ -13,7 +14,9 @@ import check_docs
 import check_format
 import check_layers
 import check_size
+import check_tidy
 import ctext
+import testrun
 
 
 @contextlib.contextmanager
@@ -134,9 +137,46 @@ class Format(unittest.TestCase):
             self.assertEqual(check_format.differs(root / "src/y.c"), str(root / "src/y.c"))
 
 
+class Tidy(unittest.TestCase):
+    def found(self, code, how=check_tidy.SHALLOW):
+        with tree(src__x_c=code) as root:
+            (root / ".clang-tidy").write_text((ctext.repository() / ".clang-tidy").read_text())
+            command = f"clang-14 -c {root}/src/x.c"
+            entry = {"directory": str(root), "file": "src/x.c", "command": command}
+            (root / "build").mkdir()
+            (root / "build/compile_commands.json").write_text(json.dumps([entry]))
+            [(shown, _)] = check_tidy.units(root / "build", root, set(), how)
+            return check_tidy.examine(root / "build", root, shown, how)
+
+    def test_a_bug_is_found(self):
+        self.assertEqual(self.found("int f(int *p)\n{\n    return p ? *p : 0;\n}\n"), "")
+        self.assertIn("src/x.c:3", self.found("int f(int *p)\n{\n    return p ? 0 : *p;\n}\n"))
+        self.assertNotEqual(self.found("int f(void) { return nowhere; }\n"), "")
+
+
+class Runner(unittest.TestCase):
+    def step(self, code, timeout=60):
+        with tempfile.TemporaryDirectory() as folder:
+            machine = testrun.Machine(Path(folder), Path(folder), 1, 1)
+            return machine.step("x", [sys.executable, "-c", code], timeout)
+
+    def test_only_success_passes(self):
+        self.assertEqual(self.step("").outcome, testrun.PASSED)
+        self.assertEqual(self.step("raise SystemExit(3)").outcome, testrun.FAILED)
+        self.assertEqual(self.step("import os; os.abort()").outcome, testrun.FAILED)
+        self.assertEqual(self.step("while True: pass", timeout=1).outcome, testrun.FAILED)
+
+    def test_what_was_left_out_is_told(self):
+        skipped = self.step("print('no such thing here'); raise SystemExit(77)")
+        self.assertEqual((skipped.outcome, skipped.reason), (testrun.SKIPPED, "no such thing here"))
+        lines = "x\nSKIPPED: no data\n[  SKIPPED ] name\n"
+        self.assertEqual(testrun.SKIP_LINE.findall(lines), ["no data", "name"])
+
+
 class Docs(unittest.TestCase):
     def test_a_link_that_leads_nowhere(self):
-        with tree(docs__a_md="[b](b.md) [c](https://example.org) [d](#here)\n", docs__b_md="\n") as root:
+        page = "[b](b.md) [c](https://example.org) [d](#here)\n"
+        with tree(docs__a_md=page, docs__b_md="\n") as root:
             self.assertEqual(check_docs.check(root), [])
             (root / "docs/b.md").unlink()
             self.assertEqual(len(check_docs.check(root)), 1)
