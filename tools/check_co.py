@@ -23,6 +23,11 @@ SPAWN = re.compile(r"\b\w*_spawn\s*\(")
 # Unmarked callers that are right, and why.
 EXCEPTIONS = {
     ("src/fiber/sched.c", "start"): "the frame below every fiber's first function",
+    # worker_call() suspends a fiber and blocks any other thread: these start and end listeners,
+    # which main() does too.
+    ("src/loop/listener.c", "start_all"): "off the workers, too",
+    ("src/loop/listener.c", "close_port"): "off the workers, too",
+    ("src/loop/listener.c", "listener_close"): "off the workers, too",
     ("src/runtime/load.c", "new_instance"): "frees what was never opened: close isn't called",
 }
 

@@ -42,7 +42,7 @@ struct error {
 
 const char *code_name(enum code code); /* "INVALID_ARGUMENT": the gRPC spelling */
 
-/* HTTP status ↔ code, by the contract's two tables, which aren't inverse (facts 5.2, surprise 44). */
+/* HTTP status ↔ code, by the contract's two tables, which aren't each other's inverse. */
 int code_http_status(enum code code);
 enum code code_of_http_status(int status);
 

@@ -54,6 +54,14 @@ static void fire_hangup(struct stream *s)
     fn(s->hangup_arg);
 }
 
+static void wake_waiters(struct stream *s, int events)
+{
+    if (events & UV_WRITABLE && s->writer)
+        (void)fiber_wake(s->writer, 0);
+    if (events & (UV_READABLE | UV_DISCONNECT) && s->reader)
+        (void)fiber_wake(s->reader, 0);
+}
+
 /* Callbacks may close the stream: at most one is run, as the last thing; the other event, if it was
  * due, is reported again. */
 static void on_event(uv_poll_t *h, int status, int events)
@@ -71,10 +79,7 @@ static void on_event(uv_poll_t *h, int status, int events)
         s->maybe_data = true;
     if (events & UV_DISCONNECT)
         s->hangup_seen = true;
-    if (events & UV_WRITABLE && s->writer)
-        (void)fiber_wake(s->writer, 0);
-    if (events & (UV_READABLE | UV_DISCONNECT) && s->reader)
-        (void)fiber_wake(s->reader, 0);
+    wake_waiters(s, events);
     if (events & UV_DISCONNECT && s->on_hangup)
         fire_hangup(s);
     else if (events & (UV_READABLE | UV_DISCONNECT) && s->on_readable)

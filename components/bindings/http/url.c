@@ -80,19 +80,24 @@ static int check_scheme(const struct uri *u, str text, struct error *err)
                 STR_ARG(shown(text)));
 }
 
+static int parse(str text, struct uri *ret, struct error *err)
+{
+    if (text.n > URL_MAX)
+        return fail(err, INVALID, NULL, "the URL is longer than %d bytes", URL_MAX);
+    if (uri_parse(text, ret))
+        return fail(err, INVALID, NULL, STR_FMT ": this is no URL", STR_ARG(shown(text)));
+    int r = check_scheme(ret, text, err);
+    if (!r && !ret->host.n)
+        r = fail(err, INVALID, NULL, STR_FMT ": the URL names no host", STR_ARG(shown(text)));
+    return r;
+}
+
 static int fill(struct arena *a, str text, struct binding_url *ret, struct error *err)
 {
     struct uri u;
-    if (text.n > URL_MAX)
-        return fail(err, INVALID, NULL, "the URL is longer than %d bytes", URL_MAX);
-    if (uri_parse(text, &u))
-        return fail(err, INVALID, NULL, STR_FMT ": this is no URL", STR_ARG(shown(text)));
-    int r = check_scheme(&u, text, err);
+    int r = parse(text, &u, err);
     if (r)
         return r;
-    if (!u.host.n)
-        return fail(err, INVALID, NULL, STR_FMT ": the URL names no host", STR_ARG(shown(text)));
-
     struct binding_url url = { .text = text };
     const char *open = u.ipv6 ? "[" : "", *close = u.ipv6 ? "]" : "";
     str host = arena_printf(a, "%s" STR_FMT "%s", open, STR_ARG(u.host), close);

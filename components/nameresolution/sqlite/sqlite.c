@@ -139,8 +139,7 @@ static void job_find(void *arg)
     j->result = hosts_find(&j->s->hosts, j->app_id, j->a, j->ret, j->max, &j->n, j->err);
 }
 
-CO
-static int on_pool(void (*fn)(void *arg), struct job *j)
+CO static int on_pool(void (*fn)(void *arg), struct job *j)
 {
     int r = blocking(fn, j);
     return r ? fail(j->err, EXHAUSTED, NULL, "out of memory") : j->result;
@@ -163,8 +162,7 @@ static void report_renewal(const struct sqlite_resolver *s, const struct job *j)
         log_warn(SCOPE, "the row of %s was deleted by somebody and is written anew", s->address);
 }
 
-CO
-static int renew_once(struct sqlite_resolver *s)
+CO static int renew_once(struct sqlite_resolver *s)
 {
     struct error err = { 0 };
     uint64_t now = clock_now_ns();
@@ -177,8 +175,7 @@ static int renew_once(struct sqlite_resolver *s)
 }
 
 /* Renews twice within the time that a row stays valid, so that one failure is no gap. */
-CO
-static void renewer(void *arg)
+CO static void renewer(void *arg)
 {
     struct sqlite_resolver *s = arg;
     uint64_t every = (uint64_t)(s->update_ns - s->timeout_ns) / 2;
@@ -191,8 +188,7 @@ static void renewer(void *arg)
 
 /* ---- the component ---- */
 
-CO
-static int resolver_open(void *self, const struct component_env *env, struct error *err)
+CO static int resolver_open(void *self, const struct component_env *env, struct error *err)
 {
     struct sqlite_resolver *s = self;
     wait_group_init(&s->fibers);
@@ -216,8 +212,7 @@ static int resolver_open(void *self, const struct component_env *env, struct err
     return 0;
 }
 
-CO
-static void resolver_close(void *self)
+CO static void resolver_close(void *self)
 {
     struct sqlite_resolver *s = self;
     SHIELD();
@@ -229,9 +224,8 @@ static void resolver_close(void *self)
         job_close(&j); /* out of memory: a short stall is better than a row and a file left */
 }
 
-CO
-static int resolver_resolve(void *self, str app_id, str namespace_, struct arena *a, str *ret,
-                            size_t max, size_t *ret_n, struct error *err)
+CO static int resolver_resolve(void *self, str app_id, str namespace_, struct arena *a, str *ret,
+                               size_t max, size_t *ret_n, struct error *err)
 {
     if (app_id.n > APP_ID_MAX)
         return fail(err, INVALID, NULL, "an app id has at most %d bytes", APP_ID_MAX);

@@ -92,8 +92,7 @@ static void load_on_pool(void *arg)
     l->result = load_now(l->s, l->err);
 }
 
-CO
-static int file_open(void *self, const struct component_env *env, struct error *err)
+CO static int file_open(void *self, const struct component_env *env, struct error *err)
 {
     struct local_file *s = self;
     struct error cause = { 0 };
