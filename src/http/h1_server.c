@@ -561,6 +561,13 @@ static void stop(struct server_conn *base)
         conn_free(c, NEXT_CLOSE);
 }
 
+static void hurry(struct server_conn *base)
+{
+    struct h1_conn *c = CONTAINER_OF(base, struct h1_conn, base);
+    if (c->fiber && !c->handling)
+        fiber_cancel(c->fiber);
+}
+
 static size_t kill_conn(struct server_conn *base)
 {
     struct h1_conn *c = CONTAINER_OF(base, struct h1_conn, base);
@@ -569,7 +576,7 @@ static size_t kill_conn(struct server_conn *base)
     return c->handling;
 }
 
-static const struct server_conn_ops h1_conn_ops = { stop, kill_conn };
+static const struct server_conn_ops h1_conn_ops = { stop, hurry, kill_conn };
 
 void h1_server_accept(struct server_worker *w, struct stream *s)
 {

@@ -303,7 +303,7 @@ static size_t kill_conn(struct server_conn *base)
     return n;
 }
 
-static const struct server_conn_ops h2_conn_ops = { stop, kill_conn };
+static const struct server_conn_ops h2_conn_ops = { stop, NULL, kill_conn };
 
 static struct h2_server_conn *conn_new(struct server_worker *w, struct stream *s)
 {

@@ -230,6 +230,8 @@ static void stop_conns(void *arg)
     each_conn(w, stop_one, NULL);
 }
 
+static const uint64_t HEADS_NS = MS(300); /* for requests that are on their way when we stop */
+
 struct drain {
     struct server_worker *worker;
     uint64_t until; /* clock_now_ns() */
@@ -248,6 +250,12 @@ CO static int wait_drained(struct server_worker *w, uint64_t until)
     return 0;
 }
 
+static void hurry_one(struct server_conn *c, void *arg)
+{
+    if (c->ops->hurry)
+        c->ops->hurry(c);
+}
+
 static void kill_one(struct server_conn *c, void *arg)
 {
     *(size_t *)arg += c->ops->kill(c);
@@ -258,6 +266,9 @@ CO static void drain_conns(void *arg)
     struct drain *d = arg;
     struct server_worker *w = d->worker;
     SHIELD();
+    if (wait_drained(w, min_u64(d->until, clock_now_ns() + HEADS_NS)) == 0)
+        return;
+    each_conn(w, hurry_one, NULL);
     if (wait_drained(w, d->until) == 0)
         return;
     each_conn(w, kill_one, &d->cut);

@@ -17,6 +17,7 @@ struct server_conn;
 
 struct server_conn_ops {
     void (*stop)(struct server_conn *c);   /* no new requests; close when idle */
+    void (*hurry)(struct server_conn *c);  /* a head that is still not whole isn't waited for */
     size_t (*kill)(struct server_conn *c); /* cancel what runs; how many exchanges that were */
 };
 

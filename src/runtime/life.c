@@ -53,9 +53,13 @@ CO static void start_deliveries(struct runtime *r)
             log_error(RUNTIME_SCOPE, "%s", err.text);
         atomic_store(&r->discovered, true);
     }
+    if (r->deliveries_over)
+        return;
     r->missing = subscriptions_start(&r->blocks, &r->subscriptions);
     bindings_start(&r->blocks, (uint64_t)r->options->binding_options_timeout);
     r->deliveries_running = true;
+    if (r->deliveries_over) /* since we began */
+        life_stop_deliveries(r);
 }
 
 CO void life_stop_deliveries(struct runtime *r)
@@ -71,7 +75,7 @@ CO void life_stop_deliveries(struct runtime *r)
 CO static void retry_subscriptions(struct runtime *r)
 {
     uint64_t pause = RETRY_FIRST;
-    while (r->missing && fiber_sleep(pause) == 0) {
+    while (r->missing && fiber_sleep(pause) == 0 && r->deliveries_running) {
         r->missing = subscriptions_start(&r->blocks, &r->subscriptions);
         pause = min_u64(pause * 2, RETRY_MAX);
     }

@@ -44,6 +44,7 @@ struct runtime {
     atomic_bool life_done, outbound_ready, ready, stopping, app_was_ready;
     atomic_bool discovered;  /* .subscriptions are all there, and the list stays as it is */
     bool deliveries_running; /* worker 0 */
+    bool deliveries_over;    /* worker 0; the end has begun: none is started any more */
     size_t missing;          /* worker 0: subscriptions whose broker didn't take them yet */
 
     pthread_mutex_t lock; /* attributes */

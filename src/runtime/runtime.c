@@ -344,12 +344,16 @@ static int make_app(struct runtime *r, struct error *err)
     return 0;
 }
 
-/* What the Configuration asks of the metrics that can't be had yet. */
-static void warn_metrics(const struct config_metrics *m)
+/* What the Configuration asks of the metrics; some of it can't be had yet. */
+static void configure_metrics(const struct config_metrics *m)
 {
     static const char TEXT[] = "Configuration: %s has no effect yet";
-    if (m->latency_buckets.n)
-        log_warn(RUNTIME_SCOPE, TEXT, "metric.latencyDistributionBuckets");
+    if (m->latency_buckets.n &&
+        !metrics_latency_buckets(m->latency_buckets.v, m->latency_buckets.n))
+        log_warn(RUNTIME_SCOPE,
+                 "Configuration: metric.latencyDistributionBuckets has no effect: at most %d, and "
+                 "only when the process starts",
+                 METRIC_BUCKETS);
     if (m->n_rules)
         log_warn(RUNTIME_SCOPE, TEXT, "metric.rules");
     if (m->path_matching.n)
@@ -359,7 +363,7 @@ static void warn_metrics(const struct config_metrics *m)
 static int make_api(struct runtime *r, struct error *err)
 {
     const struct options *o = r->options;
-    warn_metrics(&r->resources->config.metrics);
+    configure_metrics(&r->resources->config.metrics);
     bool log_api = o->api_logging == OPTION_YES ||
                    (o->api_logging == OPTION_UNSET && r->resources->config.log_api == TRI_YES);
     struct api_config c = {
@@ -407,6 +411,13 @@ int runtime_start(struct runtime *r, struct error *err)
 }
 
 /* ---- stop ---- */
+
+CO static void pause_step(void *arg)
+{
+    struct runtime *r = arg;
+    r->deliveries_over = true;
+    life_stop_deliveries(r);
+}
 
 CO static void drain_step(void *arg)
 {
@@ -486,9 +497,10 @@ size_t runtime_stop(struct runtime *r)
     if (!started(r))
         return 0;
     int64_t seconds = r->options->graceful_seconds;
-    (void)worker_run(worker_at(0), "drain", drain_step,
+    (void)worker_run(worker_at(0), "pause", pause_step,
                      r); /* what is in flight is acknowledged first */
-    block_shutdown(r);
+    block_shutdown(r);   /* still follows the app's health */
+    (void)worker_run(worker_at(0), "drain", drain_step, r);
     atomic_store(&r->stopping, true);
     (void)worker_run(worker_at(0), "deregister", deregister_step, r); /* nobody finds us any more */
     size_t cut = stop_servers(r, seconds ? clock_now_ns() + SEC((uint64_t)seconds) : UINT64_MAX);

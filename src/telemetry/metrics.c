@@ -33,6 +33,17 @@ void metrics_setup(const char *app_id)
     started = (double)clock_wall_ns() / 1e9;
 }
 
+bool metrics_latency_buckets(const int64_t *ms, size_t n)
+{
+    static double bound[METRIC_BUCKETS];
+    if (!n || n > METRIC_BUCKETS || families)
+        return false;
+    for (size_t i = 0; i < n; i++)
+        bound[i] = (double)ms[i];
+    metric_latency_ms = (struct metric_buckets){ bound, n };
+    return true;
+}
+
 static size_t n_labels(const struct metric_family *f)
 {
     size_t n = 0;

@@ -17,7 +17,7 @@ struct metric_buckets { /* upper bounds, ascending; +Inf is implied */
     const double *bound;
     size_t n; /* at most METRIC_BUCKETS */
 };
-extern struct metric_buckets metric_latency_ms; /* may be replaced before the first observation */
+extern struct metric_buckets metric_latency_ms; /* as metrics_latency_buckets() has it */
 extern const struct metric_buckets metric_size_bytes;
 
 struct metric_cell {
@@ -42,6 +42,10 @@ struct metric_family {
 
 /* app_id goes on every line; call once, before anything is counted. */
 void metrics_setup(const char *app_id);
+
+/* Other bounds for latencies: 1 … METRIC_BUCKETS rising milliseconds. False, and nothing changed,
+ * for too many or once something has been counted. */
+bool metrics_latency_buckets(const int64_t *ms, size_t n);
 
 /* The cell for these label values (as many as the family has labels). Never NULL. */
 struct metric_cell *metric_cell(struct metric_family *f, const str *values);
