@@ -106,6 +106,8 @@ static enum proa_verdict take_step(const struct proa_event *e, void *arg)
     stats.again += r == 1;
     if (r == -PROA_INVALID)
         complain(e->proa, "%s makes no sense for order %s", e->topic, o.id);
+    else if (r < 0)
+        complain(e->proa, "%s of order %s must come again (failure %d)", e->topic, o.id, -r);
     return r >= 0 ? PROA_DONE : r == -PROA_INVALID ? PROA_DROP : PROA_RETRY;
 }
 

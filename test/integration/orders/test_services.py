@@ -55,7 +55,8 @@ class World:
         shutil.copy(os.path.join(SOURCE, "examples", "orders", "config.yaml"), self.dir)
         bus = os.path.join(self.dir, "components", "bus.yaml")
         with open(bus, encoding="utf-8") as f:
-            text = re.sub(r"(?m)^.*publishingScopes.*\n.*\n", "", f.read())  # tests speak for all
+            text = f.read()
+        text = text[:text.index("    - name: publishingScopes")]  # tests speak for all
         with open(bus, "w", encoding="utf-8") as f:
             f.write(text)
 
