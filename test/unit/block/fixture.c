@@ -352,7 +352,10 @@ CO static void app_handle(void *arg, struct http_exchange *x)
         return;
     }
     str body = S("");
-    CHECK_OK(http_read_all(x, MIB(16), &body));
+    if (http_read_all(x, MIB(16), &body) < 0) {
+        (void)http_reply(x, 400, NULL, S("what?"));
+        return;
+    }
     f->seen_body = arena_dup(&f->arena, body);
     (void)http_reply(x, f->status ? f->status : 200, NULL, str_c(f->body));
 }
