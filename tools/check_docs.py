@@ -1,17 +1,29 @@
 #!/usr/bin/env python3
-"""Refuses a document whose links lead nowhere, and one that is longer than people read.
+"""Refuses a document whose links lead nowhere, whose programs don't compile, or that is longer than
+people read. A program is a block of C that includes <proa.h>.
 
   check_docs.py [ROOT]        one line for each; exit 1 if there is any
 """
 
 import re
+import subprocess
 import sys
 from pathlib import Path
 
 import ctext
 
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
+PROGRAM = re.compile(r"^```c\n(.*?)^```", re.MULTILINE | re.DOTALL)
+COMPILE = ["cc", "-std=gnu17", "-Wall", "-Wextra", "-Wno-unused-parameter", "-Werror",
+           "-fsyntax-only", "-x", "c", "-"]  # fmt: skip
 MAX_LINES = 150  # a page of docs/ is about one screen; this is where it is surely two
+
+
+def check_program(code, shown, root):
+    done = subprocess.run([*COMPILE, f"-I{root}/include"], input=code, capture_output=True,
+                          text=True, check=False)  # fmt: skip
+    if done.returncode != 0:
+        yield f"{shown}: the program doesn't compile:\n{done.stderr.strip()}"
 
 
 def check_file(file, root):
@@ -19,6 +31,9 @@ def check_file(file, root):
     text = file.read_text()
     if text.count("\n") > MAX_LINES and shown.parts[0] == "docs":
         yield f"{shown}: {text.count(chr(10))} lines, at most {MAX_LINES}"
+    for match in PROGRAM.finditer(text):
+        if "#include <proa.h>" in match.group(1):
+            yield from check_program(match.group(1), shown, root)
     without_code = re.sub(r"^```.*?^```", ctext.blank, text, flags=re.MULTILINE | re.DOTALL)
     for match in LINK.finditer(without_code):
         target = match.group(1).split("#")[0]

@@ -22,6 +22,7 @@ for purpose; do
     esac
     while read -r for_purpose package version; do
         [ "$for_purpose" = "$purpose" ] || continue
+        case "$missing " in *" $package="*) continue ;; esac
         status=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)
         [ "$status" = installed ] || missing="$missing $package=$version"
     done <"$list"

@@ -182,5 +182,12 @@ class Docs(unittest.TestCase):
             self.assertEqual(len(check_docs.check(root)), 1)
 
 
+    def test_a_program_that_does_not_compile(self):
+        for line, n in (("int x = one;", 0), ("int x = two;", 1)):
+            page = f"```c\n#include <proa.h>\n{line}\n```\n"
+            with tree(README_md=page, include__proa_h="enum { one = 1 };\n") as root:
+                self.assertEqual(len(check_docs.check(root)), n)
+
+
 if __name__ == "__main__":
     unittest.main()
