@@ -1,0 +1,211 @@
+#include "fixture.h"
+#include "format/json.h"
+
+struct row {
+    const char *what, *headers, *body;
+    int status;
+    const char *want; /* part of the answer's body; "" = it's empty */
+};
+
+static void run(struct fixture *f, const struct row *row, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        const struct row *r = &row[i];
+        struct reply got = fixture_call(f, r->what, r->headers, r->body);
+        CHECK_EQ(got.status, r->status, "%s %s: %.*s", r->what, r->body ? r->body : "",
+                 STR_ARG(str_take(got.body, 300)));
+        if (r->want && !r->want[0])
+            CHECK_STR(got.body, "", "%s", r->what);
+        else if (r->want)
+            CHECK(str_contains(got.body, str_c(r->want)), "%s %s: %.*s", r->what,
+                  r->body ? r->body : "", STR_ARG(str_take(got.body, 600)));
+        if (got.body.n && got.body.p[0] == '{') {
+            struct json v;
+            CHECK_OK(json_parse(got.body, &v, NULL), "%s", r->what);
+        }
+    }
+}
+
+TEST_CO(state_over_http)
+{
+    static const struct row rows[] = {
+        { "GET /v1.0/state/s/k", NULL, NULL, 204, "" },
+        { "POST /v1.0/state/s", NULL, "[{\"key\":\"k\",\"value\":{\"a\":1.50}}]", 204, "" },
+        { "GET /v1.0/state/s/k", NULL, NULL, 200, "{\"a\":1.50}" },
+        { "PUT /v1.0/state/s", NULL, "[{\"KEY\":\"k\",\"Value\":\"x\"}]", 204, "" },
+        { "GET /v1.0/state/s/k", NULL, NULL, 200, "\"x\"" },
+        { "POST /v1.0/state/s", NULL, "[{\"key\":\"n\"}]", 204, "" },
+        { "GET /v1.0/state/s/n", NULL, NULL, 200, "null" },
+        { "POST /v1.0/state/s", NULL, "[]", 204, "" },
+        { "POST /v1.0/state/s", NULL, "null", 204, "" },
+        { "POST /v1.0/state/s", NULL, "", 400, "ERR_MALFORMED_REQUEST" },
+        { "POST /v1.0/state/s", NULL, "{}", 400, "ERR_MALFORMED_REQUEST" },
+        { "POST /v1.0/state/s", NULL, "[1]", 400, "ERR_MALFORMED_REQUEST" },
+        { "POST /v1.0/state/s", NULL, "[{\"value\":1}]", 400, "\\\"key\\\" is a required field" },
+        { "POST /v1.0/state/s", NULL, "[{\"key\":1}]", 400, "ERR_MALFORMED_REQUEST" },
+        { "POST /v1.0/state/s", NULL, "[{\"key\":\"a||b\"}]", 400, "DAPR_STATE_ILLEGAL_KEY" },
+        { "POST /v1.0/state/s", NULL, "[{\"key\":\"k\",\"etag\":5}]", 400,
+          "ERR_MALFORMED_REQUEST" },
+        { "POST /v1.0/state/s", NULL, "[{\"key\":\"k\",\"options\":{\"concurrency\":\"never\"}}]",
+          500, "ERR_STATE_SAVE" },
+        { "POST /v1.0/state/s", NULL, "[{\"key\":\"k\",\"options\":{\"consistency\":3}}]", 400,
+          "ERR_MALFORMED_REQUEST" },
+        { "POST /v1.0/state/x", NULL, "[]", 400, "ERR_STATE_STORE_NOT_FOUND" },
+        { "POST /v1.0/state/s/bulk", NULL, "{\"keys\":[\"k\",\"none\"]}", 200,
+          "[{\"key\":\"k\",\"data\":\"x\"},{\"key\":\"none\"}]" },
+        { "POST /v1.0/state/s/bulk", NULL, "{\"keys\":[]}", 200, "[]" },
+        { "POST /v1.0/state/s/bulk", NULL, "[]", 200, "[]" },
+        { "POST /v1.0/state/s/bulk", NULL, "{\"keys\":[1]}", 400, "ERR_MALFORMED_REQUEST" },
+        { "POST /v1.0/state/s/bulk", NULL, "{\"keys\":[\"k\"],\"parallelism\":\"x\"}", 200, "k" },
+        { "POST /v1.0/state/s/transaction", NULL,
+          "{\"operations\":[{\"operation\":\"upsert\",\"request\":{\"key\":\"t\",\"value\":1}},"
+          "{\"operation\":\"delete\",\"request\":{\"key\":\"k\"}}],\"metadata\":{\"a\":\"b\"}}",
+          204, "" },
+        { "GET /v1.0/state/s/k", NULL, NULL, 204, "" },
+        { "POST /v1.0/state/s/transaction", NULL, "{}", 204, "" },
+        { "POST /v1.0/state/s/transaction", NULL, "{\"operations\":[{\"operation\":\"x\"}]}", 400,
+          "ERR_NOT_SUPPORTED_STATE_OPERATION" },
+        { "POST /v1.0/state/s/transaction", NULL, "{\"operations\":[{\"operation\":\"delete\"}]}",
+          400, "ERR_MALFORMED_REQUEST" },
+        { "POST /v1.0/state/s/transaction", NULL, "{\"operations\":[5]}", 400,
+          "ERR_NOT_SUPPORTED" },
+        { "POST /v1.0-alpha1/state/s/query", NULL, "{}", 200, "\"token\":\"next\"" },
+        { "DELETE /v1.0/state/s/t", "If-Match: 7", NULL, 204, "" },
+        { "GET /v1.0/state/s/t", NULL, NULL, 204, "" },
+    };
+    struct fixture f;
+    fixture_open(&f, NULL);
+    fixture_add(&f, "state", "s", NULL);
+    run(&f, rows, COUNT(rows));
+    struct reply r = fixture_call(&f, "GET /v1.0/state/s/n", NULL, NULL);
+    CHECK_STR(http_headers_get(&r.headers, S("Etag")), "7");
+    fixture_close(&f);
+}
+
+TEST_CO(a_body_over_the_limit_is_a_malformed_request)
+{
+    static char big[8192];
+    memset(big, ' ', sizeof big - 1);
+    static const struct row rows[] = {
+        { "POST /v1.0/state/s", NULL, big, 400, "ERR_MALFORMED_REQUEST" },
+        { "POST /v1.0/publish/p/t", NULL, big, 400, "stream too large" },
+        { "POST /v1.0/bindings/b", NULL, big, 400, "ERR_MALFORMED_REQUEST" },
+    };
+    struct fixture f;
+    fixture_open(&f, NULL);
+    fixture_add(&f, "state", "s", NULL);
+    fixture_add(&f, "pubsub", "p", NULL);
+    run(&f, rows, COUNT(rows));
+    fixture_close(&f);
+}
+
+TEST_CO(publish_over_http)
+{
+    static const struct row rows[] = {
+        { "POST /v1.0/publish/p/t", "Content-Type: application/json", "{\"a\":1}", 204, "" },
+        { "POST /v1.0/publish/p/a/b%20c", NULL, "x", 204, "" },
+        { "POST /v1.0/publish/p/", NULL, "x", 404, "ERR_TOPIC_NAME_EMPTY" },
+        { "POST /v1.0/publish/p", NULL, "x", 404, "ERR_TOPIC_NAME_EMPTY" },
+        { "POST /v1.0/publish/x/t", NULL, "x", 404, "ERR_PUBSUB_NOT_FOUND" },
+        { "POST /v1.0/publish/p/t?metadata.rawPayload=maybe", NULL, "x", 400,
+          "ERR_PUBSUB_REQUEST_METADATA" },
+        { "POST /v1.0/publish/p/t", "Content-Type: application/cloudevents+json", "1", 500,
+          "ERR_PUBSUB_CLOUD_EVENTS_SER" },
+        { "POST /v1.0/publish/bulk/p/t", NULL,
+          "[{\"entryId\":\"1\",\"event\":\"a\",\"contentType\":\"text/plain\"},"
+          "{\"entryId\":\"2\",\"event\":{\"b\":1},\"contentType\":\"application/json\"},"
+          "{\"entryId\":\"3\",\"event\":\"AQI=\",\"contentType\":\"application/octet-stream\"}]",
+          204, "" },
+        { "POST /v1.0/publish/bulk/p/t", NULL, "[]", 204, "" },
+        { "POST /v1.0/publish/bulk/p/t", NULL, "{}", 400, "DAPR_PUBSUB_UNMARSHAL_EVENTS" },
+        { "POST /v1.0/publish/bulk/p/t", NULL, "[", 400, "DAPR_PUBSUB_UNMARSHAL_EVENTS" },
+        { "POST /v1.0/publish/bulk/p/t", NULL, "[5]", 400, "DAPR_PUBSUB_UNMARSHAL_EVENTS" },
+        { "POST /v1.0/publish/bulk/p/t", NULL, "[{\"event\":\"a\",\"contentType\":\"text/plain\"}]",
+          400, "DAPR_PUBSUB_MARSHAL_EVENTS" },
+        { "POST /v1.0/publish/bulk/p/t", NULL,
+          "[{\"entryId\":\"1\",\"event\":\"a\",\"contentType\":\"text/plain\"},"
+          "{\"entryId\":\"1\",\"event\":\"a\",\"contentType\":\"text/plain\"}]",
+          400, "entryId is duplicated" },
+        { "POST /v1.0/publish/bulk/p/t", NULL,
+          "[{\"entryId\":\"1\",\"event\":5,\"contentType\":\"text/plain\"}]", 400,
+          "DAPR_PUBSUB_MARSHAL_EVENTS" },
+        { "POST /v1.0/publish/bulk/p/t", NULL,
+          "[{\"entryId\":\"1\",\"event\":\"*\",\"contentType\":\"application/octet-stream\"}]", 400,
+          "base64" },
+        { "POST /v1.0/publish/bulk/p/t", NULL,
+          "[{\"entryId\":\"1\",\"event\":\"a\",\"contentType\":\"image/png\"}]", 400,
+          "DAPR_PUBSUB_MARSHAL_EVENTS" },
+    };
+    struct fixture f;
+    fixture_open(&f, NULL);
+    struct fake *p = fixture_add(&f, "pubsub-bulk", "p", NULL);
+    run(&f, rows, COUNT(rows));
+    CHECK_STR(p->item[1].key, "a/b c");
+    CHECK_EQ(p->n, 5);
+    p->fail_only = 2;
+    struct reply r =
+        fixture_call(&f, "POST /v1.0/publish/bulk/p/t", NULL,
+                     "[{\"entryId\":\"a\",\"event\":\"a\",\"contentType\":\"text/plain\"},"
+                     "{\"entryId\":\"b\",\"event\":\"b\",\"contentType\":\"text/plain\"}]");
+    CHECK_EQ(r.status, 500);
+    CHECK_STR(r.body, "{\"failedEntries\":[{\"entryId\":\"b\",\"error\":\"entry 1 failed\"}],"
+                      "\"errorCode\":\"ERR_PUBSUB_PUBLISH_MESSAGE\"}");
+    fixture_close(&f);
+}
+
+TEST_CO(secrets_and_bindings_over_http)
+{
+    static const struct row rows[] = {
+        { "GET /v1.0/secrets/v/k", NULL, NULL, 200, "{\"password\":\"pass word\"}" },
+        { "GET /v1.0/secrets/v/bulk", NULL, NULL, 200,
+          "{\"open\":{\"k\":\"v\"},\"hidden\":{\"k\":\"v\"}}" },
+        { "GET /v1.0/secrets/x/k", NULL, NULL, 401, "ERR_SECRET_STORE_NOT_FOUND" },
+        { "POST /v1.0/bindings/b", NULL, "{\"operation\":\"get\"}", 200, "{\"got\":1}" },
+        { "PUT /v1.0/bindings/b", NULL, "{\"Operation\":\"create\",\"data\":{\"a\":1}}", 204, "" },
+        { "POST /v1.0/bindings/b", NULL, "{}", 500, "ERR_INVOKE_OUTPUT_BINDING" },
+        { "POST /v1.0/bindings/b", NULL, "{\"operation\":\"fly\"}", 500, "does not support" },
+        { "POST /v1.0/bindings/x", NULL, "{\"operation\":\"get\"}", 500, "couldn't find" },
+        { "POST /v1.0/bindings/b", NULL, "{\"operation\":7}", 400, "ERR_MALFORMED_REQUEST" },
+        { "POST /v1.0/bindings/b", NULL, "[", 400, "ERR_MALFORMED_REQUEST" },
+    };
+    struct fixture f;
+    fixture_open(&f, NULL);
+    struct fake *v = fixture_add(&f, "secret", "v", NULL);
+    struct fake *b = fixture_add(&f, "binding", "b", NULL);
+    run(&f, rows, COUNT(rows));
+    b->failures = 1;
+    b->code = UNAVAILABLE;
+    b->text = "away";
+    struct reply r = fixture_call(&f, "POST /v1.0/bindings/b",
+                                  "traceparent: 00-0af7651916cd43dd8448eb211c80319c-"
+                                  "b7ad6b7169203331-01\ntracestate: a=b",
+                                  "{\"operation\":\"get\",\"metadata\":{\"x\":\"y\"}}");
+    CHECK_EQ(r.status, 500);
+    CHECK_STR(http_headers_get(&r.headers, S("metadata.took")), "3ms", "on failure too");
+    CHECK_STR(kvs_get(b->metadata[0], S("x")), "y");
+    CHECK(kvs_get(b->metadata[0], S("traceparent")).n == 55);
+    CHECK_STR(kvs_get(b->metadata[0], S("tracestate")), "a=b");
+    v->failures = 1;
+    v->code = NOT_FOUND;
+    v->text = "no such secret";
+    r = fixture_call(&f, "GET /v1.0/secrets/v/k", NULL, NULL);
+    CHECK_EQ(r.status, 500);
+    CHECK(str_contains(r.body, S("ERR_SECRET_GET")));
+    fixture_close(&f);
+}
+
+TEST_CO(metadata_can_be_set_within_limits)
+{
+    static char big[300];
+    memset(big, 'x', sizeof big - 1);
+    static const struct row rows[] = {
+        { "GET /v1.0/metadata", NULL, NULL, 200, "{\"id\":\"me\"}" },
+        { "PUT /v1.0/metadata/k", NULL, "v", 204, "" },
+        { "PUT /v1.0/metadata/k", NULL, big, 429, "too many attributes" },
+        { "GET /proa/v1/feed", NULL, NULL, 200, NULL },
+    };
+    struct fixture f;
+    fixture_open(&f, NULL);
+    run(&f, rows, COUNT(rows));
+    fixture_close(&f);
+}
