@@ -1,5 +1,5 @@
-"""The audit: reads what the services have saved, straight from their files, and checks that the books
-agree. It shares no code with the services and asks none of them."""
+"""The audit: reads what the services have saved, straight from their files, and checks that the
+books agree. It shares no code with the services and asks none of them."""
 import json
 import os
 import sqlite3
@@ -19,7 +19,7 @@ ENDS = {
 
 
 def read_store(directory, app):
-    """{"order": {id: value}, "stock": {sku: value}, …}: all keys of a service, by their first part."""
+    """All keys of a service, by their first part: {"order": {id: value}, "stock": {sku: value}}."""
     tables = defaultdict(dict)
     path = os.path.join(directory, app + ".sqlite")
     database = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10)
@@ -121,7 +121,7 @@ class Audit:
             want = ENDS[self.books.orders["order"][order]["facts"]][1]
             if (payment["state"] if payment else None) != want:
                 faults.append(f"{order} is {self.status_of(order)}, its payment {payment}")
-            elif payment and (payment["amount"], payment["customer"]) != (o["total"], o["customer"]):
+            elif payment and (payment["amount"] != o["total"] or payment["customer"] != o["customer"]):
                 faults.append(f"{order}: {payment} for {o}")
         faults += [f"a payment for {order}" for order in payments if order not in self.placed()]
         states = Counter(p["state"] for p in payments.values())
@@ -153,9 +153,13 @@ class Audit:
                     faults.append(f"{sku}, change {number}: {fault}")
                     break
                 before = now
-                lowest[sku] = min(lowest.get(sku, self.shelves[sku]), now["onHand"] - now["reserved"])
-        left = min(lowest.items(), key=lambda i: i[1], default=("nothing", 0))
-        return faults, f"{sum(map(len, steps.values()))} changes; least of {left[0]}: {left[1]} left"
+                free = now["onHand"] - now["reserved"]
+                lowest[sku] = min(lowest.get(sku, free), free)
+        for sku, stock in self.books.inventory["stock"].items():
+            if stock["changes"] != len(steps[sku]):
+                faults.append(f"{sku} changed {stock['changes']} times, known are {len(steps[sku])}")
+        sku, left = min(lowest.items(), key=lambda i: i[1], default=("nothing", 0))
+        return faults, f"{sum(map(len, steps.values()))} changes; least of {sku}: {left} left"
 
     def wrong_change(self, before, now):
         if not now:

@@ -47,7 +47,8 @@ class Pool:
         lines = [f"{verb} {path} HTTP/1.1", f"Host: 127.0.0.1:{self.port}",
                  f"Content-Length: {len(body)}", *(f"{k}: {v}" for k, v in headers.items())]
         request = "\r\n".join(lines).encode() + b"\r\n\r\n" + body
-        stream = self.idle.pop() if self.idle else await asyncio.open_connection("127.0.0.1", self.port)
+        stream = self.idle.pop() if self.idle else \
+            await asyncio.open_connection("127.0.0.1", self.port)
         keep = False
         try:
             status, body, keep = await self.exchange(stream, request)
@@ -88,8 +89,9 @@ class Load:
         return self.rate * ramp * (SPIKE_TIMES if spike else 1)
 
     def next_order(self):
-        order = {"customer": self.random.choice(CUSTOMERS), "country": self.random.choice(COUNTRIES),
-                 "sku": self.random.choice(SKUS), "quantity": self.random.randint(1, 5)}
+        choose = self.random.choice
+        order = {"customer": choose(CUSTOMERS), "country": choose(COUNTRIES), "sku": choose(SKUS),
+                 "quantity": self.random.randint(1, 5)}
         if self.random.random() < 0.02:
             order["quantity"] = 100  # more than a card is good for
         return order

@@ -7,7 +7,8 @@
                     all: each service and each sidecar is killed in turn;  none
   KEEP=1            leaves the system running at the end, until Ctrl-C
 
-Exit status 0: every check of the audit holds. 1: one doesn't, or the system didn't come up. 130: Ctrl-C.
+Exit status 0: every check of the audit holds. 1: one doesn't, or the system didn't come up.
+130: Ctrl-C.
 """
 import argparse
 import asyncio
@@ -100,7 +101,8 @@ class Demo:
                                   json.dumps({"ms": 300, "seconds": duration}))
             if status != 200:
                 raise Failed(f"{service} can't be slowed down: status {status}")
-            self.screen.say(f"{service} takes 300 ms longer for each order, for {duration} s", "yellow")
+            self.screen.say(f"{service} takes 300 ms longer for each order, for {duration} s",
+                            "yellow")
             return
         self.system.kill(service, what)
         name = service if what == "app" else f"the sidecar of {service}"
@@ -131,7 +133,8 @@ class Demo:
         text = f"{len(load.accepted):5} orders {now:4}/s, p99 {load.quantile_ms(0.99):.0f} ms, " \
                f"{queued:.0f} queued"
         self.screen.bar(elapsed / self.seconds, text)
-        self.system.progress("Taking orders", round(min(elapsed, self.seconds)), round(self.seconds))
+        done = round(min(elapsed, self.seconds))
+        self.system.progress("Taking orders", done, round(self.seconds))
 
     async def run_load(self):
         self.load = Load(self.system.api("storefront"), self.seconds, self.rate)

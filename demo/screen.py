@@ -1,4 +1,4 @@
-"""What the demo says: a progress bar on a terminal, plain lines elsewhere; colour only on a terminal."""
+"""What the demo says: a progress bar on a terminal, plain lines elsewhere; colour only there."""
 import os
 import shutil
 import sys

@@ -1,4 +1,4 @@
-"""The order system as a child process: a run directory of its own, `proa run`, and its control API."""
+"""The order system as a child process: a directory of its own, `proa run`, and its control API."""
 import ctypes
 import glob
 import http.client

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""The demo as a whole, shorter than people see it: services and sidecars are killed under load, and the
-audit must hold."""
+"""The demo as a whole, shorter than people see it: services and sidecars are killed under load,
+and the audit must hold."""
 import glob
 import os
 import re
