@@ -123,7 +123,7 @@ class Demo:
         feed = self.system.feed()
         self.stats.update(self.system.stats())
         if feed:
-            self.restarts = sum(i["restarts"] for s in feed["services"] for i in s["instances"])
+            self.restarts = sum(i["restarts"] for _, i in self.system.instances())
         return feed
 
     def show(self, feed, elapsed):
@@ -158,8 +158,9 @@ class Demo:
 
     def ill(self, feed):
         """Services that aren't healthy; feed is None when nothing is known."""
-        return [s["id"] for s in feed["services"] if s["instances"][0]["state"] != "healthy"] \
-            if feed else ["the run"]
+        if not feed:
+            return ["the run"]
+        return [id for id, i in self.system.instances() if i["state"] != "healthy"]
 
     def settle(self):
         """Until each order has come to its end, and at most SETTLE_S."""

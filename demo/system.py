@@ -119,15 +119,16 @@ class System:
         return self.last_feed if status == 200 else None
 
     def instances(self):
-        feed = self.last_feed or {"services": []}
-        return {s["id"]: s["instances"][0] for s in feed["services"]}
+        """Each service's id with what the page knows of one of its instances."""
+        return [(s["id"], i) for s in (self.last_feed or {"services": []})["services"]
+                for i in s["instances"]]
 
     def is_ready(self):
         self.control = self.control or self.find_control()
         feed = self.control and self.feed()
         if not feed:
             return False
-        healthy = all(i["state"] == "healthy" for s in feed["services"] for i in s["instances"])
+        healthy = all(i["state"] == "healthy" for _, i in self.instances())
         # A topic keeps messages for those who have subscribed before: wait for all of them.
         queues = sum(len(t["consumers"]) for t in feed["topics"])
         return healthy and queues >= QUEUES
@@ -147,7 +148,7 @@ class System:
 
     def api(self, service):
         """The port of a service's sidecar."""
-        return self.instances()[service]["http_port"]
+        return next(i["http_port"] for id, i in self.instances() if id == service)
 
     def tell(self, path, body=None):
         headers = {"Authorization": "Bearer " + self.control["token"]}
@@ -168,7 +169,7 @@ class System:
     def stats(self):
         """Events that each service has got since its start, and how many came a second time."""
         found = {}
-        for service, instance in self.instances().items():
+        for service, instance in self.instances():
             try:
                 status, body = ask(instance["app_port"], "GET", "/stats", timeout=1)
                 if status == 200:
