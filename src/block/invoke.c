@@ -99,7 +99,8 @@ static int copy_request(const struct http_exchange *x, str target, struct http_r
     for (size_t i = 0; i < x->req.headers.n; i++)
         ret->headers.v[ret->headers.n++] = x->req.headers.v[i];
     http_headers_strip_hop(&ret->headers);
-    static const str drop[] = { S("host"), S("content-length"), S("dapr-app-id"), S("expect") };
+    static const str drop[] = { S("host"), S("content-length"), S("dapr-app-id"), S("expect"),
+                                S("destination-app-id") };
     for (size_t i = 0; i < COUNT(drop); i++)
         http_headers_remove(&ret->headers, drop[i]);
     return 0;

@@ -4,8 +4,9 @@
 
 enum {
     STREAM_WINDOW = 64 << 10,
+    STREAM_OUT = 8 << 10, /* held of what a stream sends: a thousand slow ones must stay cheap */
     CONN_WINDOW = 1 << 20,
-    HELD_MAX = 8 << 20,    /* unread bytes of a connection: then its window isn't opened again */
+    HELD_MAX = 4 << 20,    /* unread bytes of a connection: then its window isn't opened again */
     SEND_BATCH = 64 << 10, /* bytes a write */
     READ_BATCH = 32 << 10, /* bytes a read */
     READS_PER_EVENT = 16,
@@ -564,7 +565,7 @@ void h2_stream_init(struct h2_stream *s, struct h2_conn *c, int32_t id, struct a
     http_headers_init(&s->trailers, arena);
     buf_init(&s->in, STREAM_WINDOW);
     buf_init(&s->given, STREAM_WINDOW);
-    buf_init(&s->out, STREAM_WINDOW);
+    buf_init(&s->out, STREAM_OUT);
     list_append(&c->streams, &s->link);
     c->n_streams++;
 }
