@@ -16,7 +16,7 @@ TEST(operations_are_counted_with_the_contracts_names)
 {
     metrics_setup("me");
     struct blocks b = { .app_id = "me", .namespace_ = "ns" };
-    struct observer get = { 0 }, bulk = { 0 };
+    struct observer get = { .edge = NULL }, bulk = { .edge = NULL };
     uint64_t now = clock_now_ns();
     observe(&get, OBSERVE_STATE, &b, "store", "get", now, true);
     observe(&get, OBSERVE_STATE, &b, "store", "get", now, true);

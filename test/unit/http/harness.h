@@ -26,8 +26,8 @@ str harness_read_until(struct stream *s, const char *text, struct arena *arena);
  * reply[n], once for each request, then closing when `close` is set. */
 struct script {
     const char *reply[4]; /* the last one again and again; NULL = close without a word */
-    bool close;           /* after the first request of a connection */
-    size_t n_conns, n_requests;
+    _Atomic bool close;   /* after the first request of a connection */
+    _Atomic size_t n_conns, n_requests;
     struct listener *listener;
     char seen[4096]; /* the latest request */
 };
