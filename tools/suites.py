@@ -4,7 +4,7 @@ import os
 import sys
 from collections import namedtuple
 
-from testrun import FAILED, SKIPPED, Build
+from testrun import FAILED, SKIPPED, Build, Result
 
 Suite = namedtuple("Suite", "name about run")
 
@@ -13,6 +13,10 @@ UNIT = (
     "runtime", "cli", "lib", "conformance",
 )  # fmt: skip
 THREADED = ("fiber", "loop", "http")
+NOT_UNDER_TSAN = {
+    "http_h1_client": "its scripted server's fibers hand a buffer on in an order that only the "
+    "sockets know, which TSan takes for a race",
+}
 GATES = ("layers", "banned", "size", "co", "format", "docs")
 CHAOS_ROUNDS = "8"
 # An empty str may be NULL: NULL + 0, which C2y defines, isn't worth a report. And the name by which
@@ -73,8 +77,11 @@ def threads(machine):
     if wrong:
         return [wrong]
     tests = build.tests(lambda t: suite_of(t) in THREADED and build.program(t))
+    left_out = [t["name"] for t in tests if t["name"] in NOT_UNDER_TSAN]
+    tests = [t for t in tests if t["name"] not in NOT_UNDER_TSAN]
+    skipped = [Result(name, SKIPPED, 0, reason=NOT_UNDER_TSAN[name]) for name in left_out]
     made = build.make(build.targets(tests))
-    return [made] + build.run(tests, slower=10)
+    return [made] + build.run(tests, slower=10) + skipped
 
 
 def portable(machine):
