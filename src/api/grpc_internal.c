@@ -16,9 +16,9 @@ static const char NO_ANSWER[] = "error invoking app channel: the app gave no ans
 struct inner {
     struct http_exchange x;
     struct http_exchange *outer;
-    str pending; /* payload of the first frame */
-    uint64_t seq_in, seq_out;
-    struct http_headers headers; /* of the answer, held until there's a frame to go with */
+    str pending;                   /* payload of the first frame */
+    uint64_t seq_in, seq_out, got; /* got: bytes of the body */
+    struct http_headers headers;   /* of the answer, held until there's a frame to go with */
     bool head_sent, failed;
     struct buf out;
     struct arena scratch; /* of the frame that is being read */
@@ -29,12 +29,11 @@ static struct inner *inner_of(struct http_exchange *x)
     return CONTAINER_OF(x, struct inner, x);
 }
 
-CO static int inner_read(struct http_exchange *x, str *ret_chunk)
+/* 1 and the next payload, 0 at the end, negative when the frames break the rules. */
+CO static int next_data(struct inner *i, str *ret)
 {
-    struct inner *i = inner_of(x);
     if (i->pending.n) {
-        x->bytes_in += i->pending.n;
-        *ret_chunk = i->pending;
+        *ret = i->pending;
         i->pending = S("");
         return 1;
     }
@@ -46,16 +45,29 @@ CO static int inner_read(struct http_exchange *x, str *ret_chunk)
             return r;
         arena_reset(&i->scratch);
         r = frame_unpack_request(message, &i->scratch, &f);
-        if (r < 0 || f.has_request || (f.has_payload && f.seq != i->seq_in++)) {
-            i->failed = true;
+        if (r < 0 || f.has_request || (f.has_payload && f.seq != i->seq_in++))
             return -INVALID;
-        }
         if (!f.data.n)
             continue;
-        x->bytes_in += f.data.n;
-        *ret_chunk = f.data;
+        *ret = f.data;
         return 1;
     }
+}
+
+/* A length that the caller has named must come true: the app waits for it. */
+CO static int inner_read(struct http_exchange *x, str *ret_chunk)
+{
+    struct inner *i = inner_of(x);
+    int r = next_data(i, ret_chunk);
+    if (r > 0)
+        i->got += ret_chunk->n;
+    int64_t want = x->req.content_length;
+    bool wrong = want >= 0 && (r > 0    ? i->got > (uint64_t)want
+                               : r == 0 ? i->got < (uint64_t)want
+                                        : false);
+    r = wrong ? -INVALID : r;
+    i->failed = i->failed || r == -INVALID;
+    return r;
 }
 
 CO static int inner_start(struct http_exchange *x, int status, const struct http_headers *headers,

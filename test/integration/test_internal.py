@@ -169,12 +169,21 @@ class Callee(harness.Case):
         self.stream(stream_frames(b"12345", method="len", headers={"Content-Length": "5"}))
         self.assertEqual(self.a.got("/len")[0].headers.get("content-length"), "5")
 
+    def test_a_large_body_of_known_length_arrives_whole(self):
+        body = os.urandom(200000)
+        self.stream(stream_frames(body, method="known", headers={"content-length": str(len(body))}))
+        got = self.a.got("/known")[0]
+        self.assertTrue(got.body == body)
+        self.assertEqual(got.headers.get("content-length"), str(len(body)))
+
     def test_a_wrong_content_length_does_not_smuggle_a_request(self):
         evil = b"GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n"
         with contextlib.suppress(grpc.RpcError):  # an error, or all of it as one body
             self.stream(stream_frames(b"12345" + evil, method="len", headers={"content-length": "5"}))
-        with contextlib.suppress(grpc.RpcError):
-            self.stream(stream_frames(b"x" * 20000 + evil, method="len", headers={"content-length": "20000"}))
+        for length in (20000, 30000):  # too much, too little: the call ends at once
+            with self.assertRaises(grpc.RpcError) as e:
+                self.stream(stream_frames(b"x" * 20000 + evil, method="len", headers={"content-length": str(length)}))
+            self.assertNotEqual(e.exception.code(), grpc.StatusCode.DEADLINE_EXCEEDED)
         self.assertEqual(self.s.get("/v1.0/invoke/callee/method/after").status, 200)
         self.assertEqual(self.a.got("/smuggled"), [])
 
