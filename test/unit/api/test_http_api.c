@@ -272,7 +272,7 @@ TEST_CO(the_public_port_shows_health_and_metadata_alone)
         CHECK_EQ(m.x.status, r->want, "%s %s", r->method, r->path);
         http_memory_done(&m);
     }
-    CHECK(!f.b.stopping);
+    CHECK(!f.stopping);
     fixture_close(&f);
 }
 

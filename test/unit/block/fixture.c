@@ -365,7 +365,7 @@ CO static void app_handle(void *arg, struct http_exchange *x)
 static bool ready(void *arg, struct error *err)
 {
     struct fixture *f = arg;
-    if (!f->b.stopping)
+    if (!f->stopping)
         return true;
     fail(err, INTERNAL, "ERR_HEALTH_NOT_READY", "dapr is not ready: [runtime]");
     return false;
@@ -374,7 +374,7 @@ static bool ready(void *arg, struct error *err)
 static void shut_down(void *arg, bool force)
 {
     struct fixture *f = arg;
-    f->b.stopping = true;
+    f->stopping = true;
 }
 
 CO static void write_metadata(void *arg, struct buf *out)

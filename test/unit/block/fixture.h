@@ -39,6 +39,7 @@ struct fixture {
     int status;
     const char *body;
     unsigned app_calls;
+    bool stopping;              /* somebody called shutdown */
     str seen_target, seen_body; /* of the last call */
     struct http_headers seen;
 };
