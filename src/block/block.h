@@ -9,6 +9,8 @@
 #include "component/pubsub.h"
 #include "component/state.h"
 
+#include <stdatomic.h>
+
 struct resources;
 struct app;
 struct invoker;
@@ -49,10 +51,10 @@ struct blocks {
     struct pipeline http_pipeline, app_pipeline;
     const struct endpoint *endpoints;
     size_t n_endpoints;
-    bool ask_app;    /* GET /dapr/subscribe is wanted */
-    bool trace_zero; /* events without a context carry all-zero ids, not empty ones */
-    bool stopping;   /* no new subscriptions, no new work */
-    struct app *app; /* NULL without an app port */
+    bool ask_app;         /* GET /dapr/subscribe is wanted */
+    bool trace_zero;      /* events without a context carry all-zero ids, not empty ones */
+    atomic_bool draining; /* deliveries are being stopped: no further retry of one */
+    struct app *app;      /* NULL without an app port */
     struct invoker *invoker;
     struct resiliency *resiliency; /* policies by target */
 };

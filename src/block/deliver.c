@@ -186,6 +186,7 @@ CO static int try_deliver(void *arg, struct guard_attempt *attempt, struct error
 {
     struct delivery *d = arg;
     struct kvs headers;
+    attempt->stop = &d->s->blocks->draining;
     if (build_headers(d, &headers) < 0)
         return fail(err, EXHAUSTED, NULL, "the message doesn't fit into memory");
     struct app_call call = {
@@ -210,7 +211,8 @@ CO static int try_deliver(void *arg, struct guard_attempt *attempt, struct error
 /* What the retries could not heal: to the dead letter topic, or back to the broker. */
 CO static int give_up(struct delivery *d, int r, struct error *err)
 {
-    if (!d->s->dead_letter.n || r == -CANCELLED)
+    /* Cut short by a stop: it isn't hopeless, the broker gives it again. */
+    if (!d->s->dead_letter.n || r == -CANCELLED || atomic_load(&d->s->blocks->draining))
         return r;
     struct error dlq = { 0 };
     int moved = dead_letter(d, &dlq);
@@ -349,6 +351,7 @@ CO static int try_bulk(void *arg, struct guard_attempt *attempt, struct error *e
     struct bulk_delivery *d = arg;
     AUTO(buf_done) struct buf out;
     buf_init(&out, ARENA_MAX);
+    attempt->stop = &d->s->blocks->draining;
     for (size_t i = 0; i < d->n; i++)
         d->here[i] = d->here[i] && d->codes[i] != 0; /* on a retry: only what isn't done */
     if (write_bulk(d, &out) < 0)

@@ -13,10 +13,56 @@ CO static int one_try(guard_fn *fn, void *arg, uint64_t timeout_ns, struct guard
     return r;
 }
 
+/* 0 = go on, 1 = stopped, negative = interrupted. */
+CO static int pause_before_retry(uint64_t ns, const atomic_bool *stop)
+{
+    static const uint64_t LOOK_NS = 50000000;
+    int r = 0;
+    while (r == 0 && stop && !atomic_load(stop) && ns > LOOK_NS) {
+        r = fiber_sleep(LOOK_NS);
+        ns -= LOOK_NS;
+    }
+    if (r == 0 && stop && atomic_load(stop))
+        return 1;
+    return r < 0 ? r : fiber_sleep(ns);
+}
+
 CO int guard_call(struct policy *p, str endpoint, guard_fn *fn, void *arg, struct error *err)
 {
     struct guard_attempt outer = { 0 };
     return guard_call_in(&outer, p, endpoint, fn, arg, err);
+}
+
+/* One try under the policy. false = *ret is the result; true = go on. */
+CO static bool next_try(struct policy_run *run, guard_fn *fn, void *arg,
+                        struct guard_attempt *attempt, bool *ret_refused, int *ret,
+                        struct error *last)
+{
+    uint64_t timeout_ns, wait_ns;
+    bool timed_out = false;
+    *last = (struct error){ 0 };
+    *ret = policy_attempt(run, clock_now_ns(), &timeout_ns, last);
+    *ret_refused = *ret < 0;
+    if (*ret < 0)
+        return false;
+    *attempt = (struct guard_attempt){ .number = attempt->number };
+    *ret = one_try(fn, arg, timeout_ns, attempt, &timed_out, last);
+    struct policy_outcome outcome = {
+        .result = *ret,
+        .http = attempt->http_status,
+        .grpc = *ret < 0 && !attempt->http_status ? -*ret : 0,
+        .timed_out = timed_out,
+        .permanent = attempt->fatal || attempt->refused || *ret == -CANCELLED,
+    };
+    if (!policy_result(run, &outcome, clock_now_ns(), id_random_unit(), &wait_ns))
+        return false;
+    attempt->number++;
+    int slept = pause_before_retry(wait_ns, attempt->stop);
+    if (slept < 0) { /* the last failure says more than that the wait for the next try ended */
+        *ret = slept;
+        last->code = (enum code) - slept;
+    }
+    return slept == 0; /* stopped: the last result stands */
 }
 
 CO int guard_call_in(struct guard_attempt *outer, struct policy *p, str endpoint, guard_fn *fn,
@@ -27,39 +73,15 @@ CO int guard_call_in(struct guard_attempt *outer, struct policy *p, str endpoint
         return fn(arg, &attempt, err);
     struct error last = { 0 };
     struct policy_run run;
-    policy_begin(&run, p, endpoint, clock_now_ns());
     int r;
-    for (;;) {
-        uint64_t timeout_ns, wait_ns;
-        bool timed_out = false;
-        last = (struct error){ 0 };
-        r = policy_attempt(&run, clock_now_ns(), &timeout_ns, &last);
-        outer->refused = r < 0;
-        if (r < 0)
-            break;
-        attempt = (struct guard_attempt){ .number = attempt.number };
-        r = one_try(fn, arg, timeout_ns, &attempt, &timed_out, &last);
-        struct policy_outcome outcome = {
-            .result = r,
-            .http = attempt.http_status,
-            .grpc = r < 0 && !attempt.http_status ? -r : 0,
-            .timed_out = timed_out,
-            .permanent = attempt.fatal || attempt.refused || r == -CANCELLED,
-        };
-        if (!policy_result(&run, &outcome, clock_now_ns(), id_random_unit(), &wait_ns))
-            break;
-        attempt.number++;
-        int slept = fiber_sleep(wait_ns);
-        if (slept < 0) { /* the last failure says more than that the wait for the next try ended */
-            r = slept;
-            last.code = (enum code) - r;
-            break;
-        }
-    }
+    policy_begin(&run, p, endpoint, clock_now_ns());
+    while (next_try(&run, fn, arg, &attempt, &outer->refused, &r, &last))
+        ;
     policy_end(&run, clock_now_ns());
-    if (r < 0 && err && !err->code)
+    if (r >= 0)
+        return r;
+    if (err && !err->code)
         *err = last;
-    return r < 0 ? fail(err, (enum code) - r, NULL,
-                        r == -TIMEOUT ? "the deadline has passed" : "the call failed")
-                 : r;
+    return fail(err, (enum code) - r, NULL,
+                r == -TIMEOUT ? "the deadline has passed" : "the call failed");
 }

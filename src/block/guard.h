@@ -8,12 +8,16 @@
 #include "fiber/fiber.h"
 #include "policy/policy.h"
 
+#include <stdatomic.h>
+
 /* What the guarded function says about a try, besides its return value. */
 struct guard_attempt {
     unsigned number; /* 0 = the first */
     int http_status; /* set by the function when the failure carries one; 0 = none */
     bool fatal;      /* set by the function: this failure must not be tried again */
-    bool refused;    /* out, see guard_call_in(): the breaker was not closed */
+    /* set by the function: no further try once this is true, and no longer wait for one */
+    const atomic_bool *stop;
+    bool refused; /* out, see guard_call_in(): the breaker was not closed */
 };
 typedef CO int guard_fn(void *arg, struct guard_attempt *attempt, struct error *err);
 

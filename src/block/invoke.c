@@ -62,27 +62,38 @@ void invoker_free(struct invoker *i)
     mem_free(i);
 }
 
+/* What may stand in a path as it is (RFC 3986 section 3.3). */
+static bool path_char(unsigned char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+           memchr("/-._~$&+:=@!'()*,;", c, 18);
+}
+
+/* Segment by segment: a '/' stays one. */
+static void escape_path(struct buf *out, str path)
+{
+    str part;
+    for (bool more = true; more;) {
+        more = str_cut(path, '/', &part, &path);
+        uri_encode(out, part, URI_PATH);
+        if (more)
+            buf_putc(out, '/');
+    }
+}
+
 int invoke_target(struct arena *a, str method, str query, str *ret)
 {
-    bool plain = true;
-    for (size_t i = 0; i < method.n && plain; i++) {
-        unsigned char c = (unsigned char)method.p[i];
-        plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-                memchr("/-._~$&+:=@!'()*,;", c, 18);
-    }
+    size_t plain = 0;
+    while (plain < method.n && path_char((unsigned char)method.p[plain]))
+        plain++;
     AUTO(buf_done) struct buf escaped;
     buf_init(&escaped, 64 << 10);
-    for (str rest = method, part; !plain && rest.p;) { /* segment by segment: a '/' stays one */
-        bool more = str_cut(rest, '/', &part, &rest);
-        uri_encode(&escaped, part, URI_PATH);
-        if (more)
-            buf_putc(&escaped, '/');
-        else
-            rest.p = NULL;
-    }
+    if (plain < method.n)
+        escape_path(&escaped, method);
     if (!buf_ok(&escaped))
         return -EXHAUSTED;
-    str part[] = { S("/"), plain ? method : buf_str(&escaped), query.n ? S("?") : S(""), query };
+    str path = plain < method.n ? buf_str(&escaped) : method;
+    str part[] = { S("/"), path, query.n ? S("?") : S(""), query };
     *ret = arena_join(a, part, COUNT(part));
     return ret->p ? 0 : -EXHAUSTED;
 }
@@ -229,32 +240,47 @@ CO static int ask_peer(struct remote_ctx *c, struct peer *peer, bool *ret_gone,
     return -UNAVAILABLE;
 }
 
+static bool was_tried(const struct peer *tried, size_t n, const struct peer *p)
+{
+    for (size_t i = 0; i < n; i++)
+        if (str_eq(str_c(tried[i].address), str_c(p->address)))
+            return true;
+    return false;
+}
+
+/* Asks one peer and remembers what that has shown. *ret_unsent: nothing was sent, another may be
+ * asked. */
+CO static int ask_and_learn(struct remote_ctx *c, str space, struct peer *peer, bool *ret_unsent,
+                            struct guard_attempt *attempt, struct error *err)
+{
+    struct resolve_cache *cache = c->b->invoker->resolved;
+    bool gone = false;
+    int r = ask_peer(c, peer, &gone, attempt, err);
+    *ret_unsent = r == -UNAVAILABLE && !attempt->http_status && !c->relay.reached;
+    if (gone || *ret_unsent)
+        resolve_failed(cache, c->t->app_id, space, peer, gone);
+    else
+        resolve_learn(cache, c->t->app_id, space, peer);
+    return r;
+}
+
 /* One try: at a peer, and where nothing could be sent, at once at others. */
 CO static int try_peers(void *arg, struct guard_attempt *attempt, struct error *err)
 {
     struct remote_ctx *c = arg;
-    struct resolve_cache *cache = c->b->invoker->resolved;
     str space = c->t->namespace_.n ? c->t->namespace_ : str_c(c->b->namespace_);
     struct peer tried[PEERS_TRIED];
+    bool unsent = true;
     int r = -UNAVAILABLE;
-    for (size_t n = 0; n < PEERS_TRIED; n++) {
+    for (size_t n = 0; n < PEERS_TRIED && unsent && !c->relay.sent; n++) {
         struct error cause = { 0 };
-        bool gone = false, again = false;
-        int found = resolve(cache, c->b, c->t->app_id, space, &tried[n], n ? &cause : err);
-        for (size_t k = 0; k < n; k++)
-            again = again || str_eq(str_c(tried[k].address), str_c(tried[n].address));
-        if (found < 0 || again)
-            return n ? r : found;
+        int found = resolve(c->b->invoker->resolved, c->b, c->t->app_id, space, &tried[n],
+                            n ? &cause : err);
+        if (found < 0 || was_tried(tried, n, &tried[n]))
+            return n ? r : found; /* the error of the first peer stands */
         if (err)
             *err = (struct error){ 0 };
-        r = ask_peer(c, &tried[n], &gone, attempt, err);
-        bool unsent = r == -UNAVAILABLE && !attempt->http_status && !c->relay.reached;
-        if (gone || unsent)
-            resolve_failed(cache, c->t->app_id, space, &tried[n], gone);
-        else
-            resolve_learn(cache, c->t->app_id, space, &tried[n]);
-        if (!unsent || c->relay.sent)
-            return r;
+        r = ask_and_learn(c, space, &tried[n], &unsent, attempt, err);
     }
     return r;
 }
@@ -357,42 +383,64 @@ CO static int try_outside(void *arg, struct guard_attempt *attempt, struct error
     return relay_try(&c->relay, c->b->invoker->direct, c->address, &c->req, attempt, err);
 }
 
+static int outside_headers(struct outside_ctx *c, const struct endpoint *named)
+{
+    int r = 0;
+    for (size_t i = 0; named && i < named->headers.n && r >= 0; i++)
+        r = http_headers_set(&c->req.headers, named->headers.v[i].key, named->headers.v[i].value);
+    return r;
+}
+
+/* Where to, and what: the base's path in front of the method's. */
+static int outside_request(struct outside_ctx *c, const struct uri *uri,
+                           const struct endpoint *named, const struct invoke_target *t,
+                           struct http_exchange *x)
+{
+    str path = str_ends(uri->path, S("/")) ? str_take(uri->path, uri->path.n - 1) : uri->path, rest;
+    if (invoke_target(x->arena, t->method, x->req.query, &rest) < 0)
+        return -EXHAUSTED;
+    str part[] = { path, rest }, target = arena_join(x->arena, part, 2);
+    uint16_t port = uri->port ? uri->port : 80;
+    str address = arena_printf(x->arena, uri->ipv6 ? "[" STR_FMT "]:%u" : STR_FMT ":%u",
+                               STR_ARG(uri->host), port);
+    if (!target.p || !address.p || copy_request(x, target, &c->req) < 0)
+        return -EXHAUSTED;
+    c->address = address.p;
+    c->req.authority = port != 80 ? address : uri->host;
+    return outside_headers(c, named);
+}
+
+static int outside_uri(str base, struct uri *ret, struct error *err)
+{
+    if (uri_parse(base, ret) < 0 || !ret->host.n)
+        return fail(err, INVALID, NULL, "\"" STR_FMT "\" is not a URL like http://host:port",
+                    STR_ARG(base));
+    if (!str_ieq(ret->scheme, S("http")))
+        return fail(err, UNIMPLEMENTED, NULL,
+                    "only http:// endpoints can be called yet, not " STR_FMT "://",
+                    STR_ARG(ret->scheme));
+    return 0;
+}
+
 CO static int invoke_outside(struct blocks *b, str base, const struct endpoint *named,
                              const struct invoke_target *t, struct http_exchange *x,
                              struct error *err)
 {
     struct uri uri;
-    if (uri_parse(base, &uri) < 0 || !uri.host.n)
-        return fail(err, INVALID, NULL, "\"" STR_FMT "\" is not a URL like http://host:port",
-                    STR_ARG(base));
-    if (!str_ieq(uri.scheme, S("http")))
-        return fail(err, UNIMPLEMENTED, NULL,
-                    "only http:// endpoints can be called yet, not " STR_FMT "://",
-                    STR_ARG(uri.scheme));
-    str path = str_ends(uri.path, S("/")) ? str_take(uri.path, uri.path.n - 1) : uri.path, rest;
     struct outside_ctx c = { .b = b };
-    if (invoke_target(x->arena, t->method, x->req.query, &rest) < 0)
-        return fail(err, EXHAUSTED, NULL, "the request is too large for its memory");
-    str part[] = { path, rest }, target = arena_join(x->arena, part, 2);
-    str address = arena_printf(x->arena, uri.ipv6 ? "[" STR_FMT "]:%u" : STR_FMT ":%u",
-                               STR_ARG(uri.host), uri.port ? uri.port : 80);
-    if (!target.p || !address.p || copy_request(x, target, &c.req) < 0)
-        return fail(err, EXHAUSTED, NULL, "the request is too large for its memory");
-    c.address = address.p;
-    c.req.authority = uri.port && uri.port != 80 ? address : uri.host;
-    int r = 0;
-    for (size_t i = 0; named && i < named->headers.n && r >= 0; i++)
-        r = http_headers_set(&c.req.headers, named->headers.v[i].key, named->headers.v[i].value);
+    int r = outside_uri(base, &uri, err);
     if (r < 0)
+        return r;
+    if (outside_request(&c, &uri, named, t, x) < 0)
         return fail(err, EXHAUSTED, NULL, "the request is too large for its memory");
     str name = named ? named->name : base;
     str key[] = { name, named ? S(":") : S("/"), named ? base : t->method };
+    struct policy *policy = policy_app(b->resiliency, name);
     r = relay_init(&c.relay, x, err);
     if (r >= 0)
-        r = pass_answer(&c.relay,
-                        guard_call(policy_app(b->resiliency, name), arena_join(x->arena, key, 3),
-                                   try_outside, &c, err),
-                        err);
+        r = guard_call(policy, arena_join(x->arena, key, 3), try_outside, &c, err);
+    if (r >= 0 || c.relay.answer.source)
+        r = pass_answer(&c.relay, r, err);
     relay_done(&c.relay);
     return r;
 }

@@ -55,6 +55,7 @@ CO static void start_deliveries(struct runtime *r)
     }
     if (r->deliveries_over)
         return;
+    atomic_store(&r->blocks.draining, false);
     r->missing = subscriptions_start(&r->blocks, &r->subscriptions);
     bindings_start(&r->blocks, (uint64_t)r->options->binding_options_timeout);
     r->deliveries_running = true;
@@ -67,6 +68,7 @@ CO void life_stop_deliveries(struct runtime *r)
     if (!r->deliveries_running)
         return;
     r->deliveries_running = false;
+    atomic_store(&r->blocks.draining, true);
     bindings_stop(&r->blocks);
     subscriptions_stop(&r->subscriptions);
 }

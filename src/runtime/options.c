@@ -152,41 +152,52 @@ static int set_port(struct options *o, const struct row *row, str value, struct 
     return 0;
 }
 
+static int set_truth(char *to, const struct row *row, str value, struct error *err)
+{
+    bool truth;
+    if (row->kind == OPTION_TRI && !value.n)
+        return 0;
+    if (!str_to_bool(value, &truth))
+        return bad_value(err, row, value, "want true or false");
+    if (row->kind == OPTION_BOOL)
+        *(bool *)to = truth;
+    else
+        *(enum option_tri *)to = truth ? OPTION_YES : OPTION_NO;
+    return 0;
+}
+
+static int set_number(int64_t *to, const struct row *row, str value, struct error *err)
+{
+    if (row->kind == OPTION_INT)
+        return str_to_i64(value, to) ? 0 : bad_value(err, row, value, "want a whole number");
+    if (row->kind == OPTION_SIZE)
+        return quantity_parse(value, to)
+                   ? 0
+                   : bad_value(err, row, value, "want a quantity such as 4Mi or 1048576");
+    return !value.n || duration_parse(value, to)
+               ? 0
+               : bad_value(err, row, value, "want a duration such as 500ms or 1m30s");
+}
+
 static int set(struct options *o, const struct row *row, str value, struct arena *a,
                struct error *err)
 {
     char *to = (char *)o + row->off;
-    bool truth;
     switch (row->kind) {
     case OPTION_STR:
         *(const char **)to = arena_cstr(a, value);
         return *(const char **)to ? 0 : fail(err, EXHAUSTED, NULL, "out of memory");
     case OPTION_BOOL:
     case OPTION_TRI:
-        if (row->kind == OPTION_TRI && !value.n)
-            return 0;
-        if (!str_to_bool(value, &truth))
-            return bad_value(err, row, value, "want true or false");
-        if (row->kind == OPTION_BOOL)
-            *(bool *)to = truth;
-        else
-            *(enum option_tri *)to = truth ? OPTION_YES : OPTION_NO;
-        return 0;
-    case OPTION_INT:
-        return str_to_i64(value, (int64_t *)to) ? 0
-                                                : bad_value(err, row, value, "want a whole number");
+        return set_truth(to, row, value, err);
     case OPTION_PORT:
         return set_port(o, row, value, err);
-    case OPTION_DURATION:
-        return !value.n || duration_parse(value, (int64_t *)to)
-                   ? 0
-                   : bad_value(err, row, value, "want a duration such as 500ms or 1m30s");
-    case OPTION_SIZE:
-        return quantity_parse(value, (int64_t *)to)
-                   ? 0
-                   : bad_value(err, row, value, "want a quantity such as 4Mi or 1048576");
     case OPTION_LIST:
         return add_list((struct option_list *)to, value, a, row->name, err);
+    case OPTION_INT:
+    case OPTION_DURATION:
+    case OPTION_SIZE:
+        return set_number((int64_t *)to, row, value, err);
     }
     return 0;
 }
@@ -248,15 +259,12 @@ static void clamp(int64_t *v, int64_t max)
         *v = max;
 }
 
-/* Values that mean "the default" in the contract. */
-static void settle(struct options *o)
+/* The two sizes have deprecated names in other units; the new names win. */
+static void settle_sizes(struct options *o)
 {
     clamp(&o->max_request_mib, INT64_C(1) << 40);
     clamp(&o->read_buffer_kib, INT64_C(1) << 40);
     clamp(&o->read_buffer_size, INT64_C(1) << 50);
-    clamp(&o->health_interval_s, SECONDS_MAX);
-    clamp(&o->health_timeout_ms, INT64_C(1000) * SECONDS_MAX);
-    clamp(&o->graceful_seconds, SECONDS_MAX);
     if (!options_given(o, "max-body-size") && options_given(o, "dapr-http-max-request-size"))
         o->max_body_size = o->max_request_mib < 0 ? -1 : o->max_request_mib << 20;
     if (o->max_body_size < 0)
@@ -265,6 +273,15 @@ static void settle(struct options *o)
         o->read_buffer_size = o->read_buffer_kib < 0 ? 0 : o->read_buffer_kib << 10;
     if (o->read_buffer_size <= 0)
         o->read_buffer_size = 4 << 10;
+}
+
+/* Values that mean "the default" in the contract. */
+static void settle(struct options *o)
+{
+    settle_sizes(o);
+    clamp(&o->health_interval_s, SECONDS_MAX);
+    clamp(&o->health_timeout_ms, INT64_C(1000) * SECONDS_MAX);
+    clamp(&o->graceful_seconds, SECONDS_MAX);
     if (o->app_max_concurrency < 0)
         o->app_max_concurrency = 0;
     if (o->health_interval_s <= 0)

@@ -130,11 +130,9 @@ static struct metric_cell *add(struct metric_family *f, uint64_t hash, const str
 /* The last resort when even the overflow cell can't be allocated; it is never printed. */
 static struct metric_cell *nowhere(void)
 {
-    static struct {
-        struct metric_cell cell;
-        _Atomic uint64_t bucket[METRIC_BUCKETS + 1];
-    } bin;
-    return &bin.cell;
+    static _Alignas(struct metric_cell) char
+        bin[sizeof(struct metric_cell) + (METRIC_BUCKETS + 1) * sizeof(uint64_t)];
+    return (struct metric_cell *)(void *)bin;
 }
 
 struct metric_cell *metric_cell(struct metric_family *f, const str *values)

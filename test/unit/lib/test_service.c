@@ -111,8 +111,8 @@ static void try_state(struct proa *p)
     const char *key = "a/key?with#odd&signs";
     CHECK(proa_state_get(p, "store", key, &none) == -PROA_NOT_FOUND, "%s", none.error);
     CHECK(proa_state_set(p, "store", key, "{\"n\":1.50}", 10, NULL, 0, &set) == 0, "%s", set.error);
-    CHECK(proa_state_get(p, "store", key, &get) == 0 && strcmp(get.data, "{\"n\":1.50}") == 0,
-          "%s", get.error);
+    CHECK(proa_state_get(p, "store", key, &get) == 0 && strcmp(get.data, "{\"n\":1.50}") == 0, "%s",
+          get.error);
     CHECK(get.etag[0], "an etag");
     CHECK(proa_state_set(p, "store", key, "2", 1, "999999", 0, &stale) == -PROA_CONFLICT, "%s",
           stale.error);
