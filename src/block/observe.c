@@ -146,8 +146,9 @@ static void find_cells(struct observer *o, enum observed what, const struct bloc
 }
 
 void observe(struct observer *o, enum observed what, const struct blocks *b, const char *component,
-             const char *operation, uint64_t start_ns, bool success)
+             const char *operation, uint64_t start_ns, enum outcome outcome)
 {
+    bool success = outcome == OUTCOME_OK;
     struct metric_cell *count = atomic_load_explicit(&o->count[success], memory_order_acquire);
     if (UNLIKELY(!count)) {
         find_cells(o, what, b, component, operation, success);
@@ -158,7 +159,7 @@ void observe(struct observer *o, enum observed what, const struct blocks *b, con
     metric_observe(&latency_of[what], o->latency[success], (double)took / 1e6);
     struct feed_edge *edge = atomic_load_explicit(&o->edge, memory_order_relaxed);
     if (edge)
-        feed_record(edge, took, !success);
+        feed_record(edge, took, outcome == OUTCOME_FAILED);
 }
 
 /* "topic:<pubsub>/<topic>", cut to what an edge's name may hold. */

@@ -21,9 +21,13 @@ struct observer {
     struct feed_edge *_Atomic edge;
 };
 
+/* A refusal (a stale ETag) is no success in the contract's metrics, but no error of the store on
+ * the page. */
+enum outcome { OUTCOME_FAILED, OUTCOME_OK, OUTCOME_REFUSED };
+
 /* One component operation that began at start_ns (clock_now_ns()). operation: "get", "set" … */
 void observe(struct observer *o, enum observed what, const struct blocks *b, const char *component,
-             const char *operation, uint64_t start_ns, bool success);
+             const char *operation, uint64_t start_ns, enum outcome outcome);
 
 /* Publishes: dapr_component_pubsub_egress_*. */
 void observe_egress(const struct blocks *b, str pubsub, str topic, uint64_t start_ns, bool success);

@@ -78,7 +78,8 @@ CO int block_secret_get(struct blocks *b, struct instance *store, str key, struc
     struct error cause = { 0 };
     uint64_t start = clock_now_ns();
     int r = guard_call(v->policy, S(""), try_get, &call, &cause);
-    observe(&v->get, OBSERVE_SECRET, b, store->name, "get", start, r >= 0);
+    observe(&v->get, OBSERVE_SECRET, b, store->name, "get", start,
+            r >= 0 ? OUTCOME_OK : OUTCOME_FAILED);
     if (r < 0)
         return fail(err, INTERNAL, "ERR_SECRET_GET",
                     "failed getting secret with key " STR_FMT " from secret store %s: %s",
@@ -102,7 +103,8 @@ CO int block_secret_bulk(struct blocks *b, struct instance *store, struct kvs me
     struct error cause = { 0 };
     uint64_t start = clock_now_ns();
     int r = guard_call(v->policy, S(""), try_bulk, &call, &cause);
-    observe(&v->bulk, OBSERVE_SECRET, b, store->name, "bulk_get", start, r >= 0);
+    observe(&v->bulk, OBSERVE_SECRET, b, store->name, "bulk_get", start,
+            r >= 0 ? OUTCOME_OK : OUTCOME_FAILED);
     if (r < 0)
         return fail(err, INTERNAL, "ERR_SECRET_GET",
                     "failed getting secrets from secret store %s: %s", store->name, cause.text);

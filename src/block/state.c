@@ -128,7 +128,8 @@ static str short_key(str key)
 
 static void count(struct blocks *b, struct instance *i, enum op op, uint64_t start, int r)
 {
-    observe(&store_of(i)->observer[op], OBSERVE_STATE, b, i->name, op_name[op], start, r >= 0);
+    enum outcome outcome = r >= 0 ? OUTCOME_OK : r == -ABORTED ? OUTCOME_REFUSED : OUTCOME_FAILED;
+    observe(&store_of(i)->observer[op], OBSERVE_STATE, b, i->name, op_name[op], start, outcome);
 }
 
 /* ---- get ---- */
