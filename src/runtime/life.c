@@ -87,6 +87,8 @@ CO static void retry_subscriptions(struct runtime *r)
 
 CO static int wait_for_app(struct runtime *r)
 {
+    log_info(RUNTIME_SCOPE, "waiting for application to listen on port %u",
+             (unsigned)r->options->app_port);
     if (!app_listening(r->app)) {
         log_info(RUNTIME_SCOPE,
                  "application protocol: %s. waiting on port %u.  This will block until the app is "

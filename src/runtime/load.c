@@ -359,6 +359,15 @@ CO static void resolver_main(void *arg)
     wait_group_done(&job->done);
 }
 
+/* A component that waits for a secret store doesn't stop the others (surprise 66). */
+static bool lacks_secrets(const struct runtime *r, const struct component_resource *c)
+{
+    bool refers = false;
+    for (size_t i = 0; i < c->metadata.n; i++)
+        refers = refers || c->metadata.v[i].from.secret.name.n;
+    return refers && c->secret_store.n && !map_get(&r->blocks.secret, c->secret_store);
+}
+
 CO static int load_all(struct runtime *r, struct error *err)
 {
     const struct resources *res = r->resources;
@@ -367,6 +376,13 @@ CO static int load_all(struct runtime *r, struct error *err)
         if (config_denies_component(&res->config, c->type, c->version)) {
             log_warn(SCOPE, "component " STR_FMT " is not authorized: denied by the Configuration",
                      STR_ARG(c->head.name));
+            continue;
+        }
+        if (lacks_secrets(r, c)) {
+            log_error(SCOPE,
+                      "component " STR_FMT " is left out: its secret store " STR_FMT
+                      " isn't loaded",
+                      STR_ARG(c->head.name), STR_ARG(c->secret_store));
             continue;
         }
         int code = load_and_tell(r, c, err);

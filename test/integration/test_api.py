@@ -107,7 +107,8 @@ class Health(harness.Case):
         port = harness.free_port()
         s = self.sidecar("me", app_port=port, wait="/v1.0/healthz/outbound")
         self.assertError(s.get("/v1.0/healthz"), 500, "ERR_HEALTH_NOT_READY")
-        self.assertIn("This will block until the app is listening on that port.", s.log())
+        s.wait_log("waiting for application to listen on port")
+        s.wait_log("This will block until the app is listening on that port.")
         app = self.app(port=port)
         s.wait_ready()
         s.wait_log("application discovered on port")
@@ -411,6 +412,28 @@ class Logs(harness.Case):
         s = self.sidecar(resources=[resource("Resiliency", "myresiliency", {
             "policies": {"timeouts": {"t": "soon"}}, "targets": {"apps": {"x": {"timeout": "t"}}}})])
         self.assertIn("Could not read resiliency policy myresiliency", s.log())
+
+
+class Resources(harness.Case):
+    def test_s58_configuration_files_expand_variables(self):
+        s = self.sidecar(config=configuration({"api": {"denied": [
+            {"name": "$WHAT", "version": "v1", "protocol": "http"}]}}), env={"WHAT": "metadata"})
+        self.assertError(s.get("/v1.0/metadata"), 404, "ERR_DIRECT_INVOKE")
+
+    def test_s66_a_component_whose_secret_store_is_missing_does_not_stop_the_start(self):
+        s = self.sidecar(resources=[component("ok", "state.in-memory"), json.dumps({
+            "apiVersion": "dapr.io/v1alpha1", "kind": "Component", "metadata": {"name": "parked"},
+            "auth": {"secretStore": "later"},
+            "spec": {"type": "state.sqlite", "version": "v1", "metadata": [
+                {"name": "connectionString", "secretKeyRef": {"name": "db", "key": "db"}}]}})])
+        self.assertEqual(s.get("/v1.0/state/ok/k").status, 204)
+        self.assertError(s.get("/v1.0/state/parked/k"), 400, "ERR_STATE_STORE_NOT_FOUND")
+
+    def test_s67_denied_component_types_are_not_loaded(self):
+        s = self.sidecar(resources=[component("a", "state.in-memory"), component("b", "pubsub.in-memory")],
+                         config=configuration({"components": {"deny": ["state.in-memory"]}}))
+        self.assertError(s.get("/v1.0/state/a/k"), 500, "ERR_STATE_STORE_NOT_CONFIGURED")
+        self.assertEqual(s.post("/v1.0/publish/b/t", "1").status, 204)
 
 
 class Metrics(harness.Case):

@@ -1,16 +1,16 @@
 #!/usr/bin/env python3
 """Service invocation over HTTP: to our own app, to another's over the internal port, to endpoints."""
-import base64
 import contextlib
-import json
 import os
-import re
+import shutil
 import socket
+import subprocess
 import threading
 import time
+import unittest
 
 import harness
-from harness import basic, call, component, resource, stream, until
+from harness import basic, component, resource, stream, until
 
 HOP = {"Connection": "X-Named", "X-Named": "1", "Keep-Alive": "timeout=9", "Proxy-Authorization": "x",
        "TE": "trailers", "Proxy-Connection": "x"}
@@ -353,6 +353,46 @@ class Self(harness.Case):
         start = time.monotonic()
         self.assertError(a.get("/v1.0/invoke/callee/method/slow"), 500, "ERR_DIRECT_INVOKE")
         self.assertLess(time.monotonic() - start, 5)
+
+
+@unittest.skipUnless(shutil.which("nghttpd"), "nghttpd isn't installed")
+class Http2App(harness.Case):
+    def h2_app(self):
+        """nghttpd, that echoes what it gets; ended by its pid."""
+        port = harness.free_port()
+        process = subprocess.Popen(["nghttpd", "--no-tls", "--echo-upload", "-a", "127.0.0.1", str(port)],
+                                   cwd=self.directory(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+
+        def listens():
+            with contextlib.suppress(OSError):
+                socket.create_connection(("127.0.0.1", port), timeout=1).close()
+                return True
+        until("nghttpd listens", listens)
+        return port
+
+    def test_an_h2c_app_is_called_by_http2(self):
+        s = self.sidecar("me", app_port=self.h2_app(), args=["--app-protocol", "h2c"])
+        for body in (b"hello", os.urandom(300000)):
+            r = s.post("/v1.0/invoke/me/method/echo", body)
+            self.assertEqual(r.status, 200)
+            self.assertTrue(r.body == body)
+        r = s.call("POST", "/v1.0/invoke/me/method/echo", iter([b"a" * 100000, b"b" * 100000]))
+        self.assertEqual((r.status, len(r.body)), (200, 200000))
+
+
+@unittest.skipUnless(shutil.which("nghttp"), "nghttp isn't installed")
+class Http2Caller(harness.Case):
+    def test_the_api_takes_http2_by_prior_knowledge_and_by_upgrade(self):
+        app = self.app()
+        s = self.sidecar("me", app)
+        for extra in ([], ["--upgrade"]):
+            with self.subTest(extra):
+                r = subprocess.run(["nghttp", *extra, f"http://127.0.0.1:{s.http}/v1.0/invoke/me/method/h2?q=1"],
+                                   capture_output=True, timeout=30)
+                self.assertEqual((r.returncode, r.stderr), (0, b""))
+                self.assertEqual(app.got("/h2")[-1].query, "q=1")
 
 
 class Remote(harness.Case):
