@@ -26,7 +26,7 @@ LIMIT_S = 300  # for one file
 SHALLOW = [f"--extra-arg={a}" for a in ("-Xclang", "-analyzer-config", "-Xclang", "mode=shallow")]
 
 FINDING = re.compile(r"^(\S+?):\d+:\d+: (?:error|warning): .*\[([\w.-]+)[^\]]*\]$", re.MULTILINE)
-PATH = re.compile(r"\S*?(?:\.\./)+(?=src/|components/)")  # by way of the build folder
+PATH = re.compile(r"^([^\s:]+)(?=:\d+:\d+: )", re.MULTILINE)
 # False alarms: (file, check): what the analyzer can't see.
 EXCEPTIONS = {
     ("src/base/buf.c", "clang-analyzer-core.NonNullParamChecker"): "head > 0 only with memory",
@@ -79,7 +79,7 @@ def examine(build, root, shown, how):
         done = subprocess.run(args, capture_output=True, text=True, check=False, timeout=LIMIT_S)
     except subprocess.TimeoutExpired:
         return f"{shown}: clang-tidy took more than {LIMIT_S} s\n"
-    text = PATH.sub("", done.stdout.replace(f"{root}/", ""))
+    text = PATH.sub(lambda m: os.path.relpath(os.path.join(build, m[1]), root), done.stdout)
     found = [f for f in FINDING.findall(text) if f not in EXCEPTIONS]
     failed = done.returncode != 0 and not FINDING.search(text)
     return text if found else done.stderr if failed else ""
