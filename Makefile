@@ -19,7 +19,7 @@ all: release ## build the binary (build/release/src/cli/proa, and a link to it n
 .PHONY: release
 release:
 	@$(DEPS) build
-	@test -f $(RELEASE)/build.ninja || meson setup $(RELEASE) --buildtype=release -Dtests=false
+	@test -f $(RELEASE)/build.ninja || meson setup $(RELEASE) -Dtests=false
 	@ninja -C $(RELEASE) $(NINJAFLAGS)
 	@ln -sfn src/cli/proa $(RELEASE)/daprd
 
