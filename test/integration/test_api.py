@@ -357,8 +357,8 @@ class Logs(harness.Case):
             s = self.sidecar("me", app, args=["--enable-api-logging"],
                              config=configuration({"logging": {"apiLogging": extra}}) if extra else None)
             s.get("/v1.0/invoke/me/method/hi", {"User-Agent": "tester/1"})
-            s.wait_log("HTTP API Called")
-            line = [x for x in s.log().splitlines() if "HTTP API Called" in x and want in x][-1]
+            line = until(f"a line about {want}", lambda: [
+                x for x in s.log().splitlines() if "HTTP API Called" in x and want in x])[-1]
             for text in ("scope=dapr.runtime.http-info", "useragent=tester/1", "code=200", "duration="):
                 self.assertIn(text, line)
 
