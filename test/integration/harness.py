@@ -383,6 +383,18 @@ class Sidecar:
     def send_signal(self, number):
         self.process.send_signal(number)
 
+    def freeze(self):
+        """SIGSTOP, and waits until each thread has stopped."""
+        self.send_signal(signal.SIGSTOP)
+
+        def stopped():
+            states = []
+            for task in os.listdir(f"/proc/{self.pid}/task"):
+                with open(f"/proc/{self.pid}/task/{task}/stat") as f:
+                    states.append(f.read().rsplit(")", 1)[1].split()[0])
+            return set(states) == {"T"}
+        until(f"{self.app_id} is stopped", stopped)
+
     def wait_exit(self, timeout=WAIT):
         return self.process.wait(timeout)
 

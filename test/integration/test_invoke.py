@@ -476,7 +476,7 @@ class Remote(harness.Case):
             "policies": {"timeouts": {"t": "1s"}}, "targets": {"apps": {"callee": {"timeout": "t"}}}})])
         for _ in range(2):
             self.assertEqual(a.get("/v1.0/invoke/callee/method/m").status, 200)
-        b.send_signal(harness.signal.SIGSTOP)
+        b.freeze()
         try:
             start = time.monotonic()
             self.assertError(a.get("/v1.0/invoke/callee/method/m"), 500, "ERR_DIRECT_INVOKE")
