@@ -26,7 +26,7 @@ static void begin(struct fixture *f)
     *f = (struct fixture){ .now = SEC(100) };
     arena_init(&f->arena, MIB(16));
     buf_init(&f->out, MIB(8));
-    REQUIRE((f->page = page_new("shop", "/work", f->now)));
+    REQUIRE((f->page = page_new("shop", "/srv", f->now)));
     for (size_t i = 0; i < COUNT(instances); i++)
         REQUIRE(page_add_instance(f->page, &instances[i], &f->index[i]) == 0);
 }
@@ -220,7 +220,7 @@ TEST(topics_and_stores_come_from_edges_too)
 #define RESOURCE(status, error)                                                                    \
     "{\"pid\":1,\"resources\":[{\"kind\":\"Component\",\"name\":\"bus\",\"type\":"                 \
     "\"pubsub.sqlite/v1\",\"status\":\"" status                                                    \
-    "\",\"file\":\"/work/res/bus.yaml:1\",\"error\":\"" error "\"}]}"
+    "\",\"file\":\"/srv/res/bus.yaml:1\",\"error\":\"" error "\"}]}"
 
 TEST(a_resource_of_many_is_one_line_and_shows_its_error)
 {
