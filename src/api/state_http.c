@@ -140,6 +140,31 @@ static int read_item(struct request *r, struct json v, struct kvs url, struct st
     return options.type == JSON_OBJECT ? read_options(r, options, w, err) : 0;
 }
 
+typedef int read_write_fn(struct request *r, struct json v, struct kvs url, struct state_write *w,
+                          struct error *err);
+
+/* A list of writes, each read by read_one; what: how errors call them. */
+static int read_writes(struct request *r, struct json list, struct kvs url, read_write_fn *read_one,
+                       const char *what, struct state_write **ret, size_t *ret_n, struct error *err)
+{
+    size_t n = json_count(list), at = 0;
+    if (n > ITEMS_MAX)
+        return fail(err, INVALID, "ERR_MALFORMED_REQUEST", "more than %d %s", ITEMS_MAX, what);
+    struct state_write *w = arena_alloc(r->a, n * sizeof *w);
+    if (!w)
+        return fail(err, EXHAUSTED, NULL, "the request is too large for its memory");
+    struct json_iter it = json_iter(list);
+    struct json item;
+    while (json_next(&it, NULL, &item)) {
+        int code = read_one(r, item, url, &w[at++], err);
+        if (code < 0)
+            return code;
+    }
+    *ret = w;
+    *ret_n = n;
+    return 0;
+}
+
 static int read_items(struct request *r, struct json root, struct kvs url, struct state_write **ret,
                       size_t *ret_n, struct error *err)
 {
@@ -148,22 +173,7 @@ static int read_items(struct request *r, struct json root, struct kvs url, struc
             err, INVALID, "ERR_MALFORMED_REQUEST",
             "failed deserializing HTTP body: json: cannot unmarshal %s into an array of items",
             json_type_name(root.type));
-    size_t n = json_count(root), at = 0;
-    if (n > ITEMS_MAX)
-        return fail(err, INVALID, "ERR_MALFORMED_REQUEST", "more than %d items", ITEMS_MAX);
-    struct state_write *w = arena_alloc(r->a, n * sizeof *w);
-    if (!w)
-        return fail(err, EXHAUSTED, NULL, "the request is too large for its memory");
-    struct json_iter it = json_iter(root);
-    struct json item;
-    while (json_next(&it, NULL, &item)) {
-        int code = read_item(r, item, url, &w[at++], err);
-        if (code < 0)
-            return code;
-    }
-    *ret = w;
-    *ret_n = n;
-    return 0;
+    return read_writes(r, root, url, read_item, "items", ret, ret_n, err);
 }
 
 CO void state_save_route(struct request *r)
@@ -313,27 +323,6 @@ static int read_operation(struct request *r, struct json v, struct kvs url, stru
     return code;
 }
 
-static int read_operations(struct request *r, struct json root, struct state_write **ret,
-                           size_t *ret_n, struct error *err)
-{
-    struct json list = json_get_fold(root, S("operations")), item;
-    size_t n = json_count(list), at = 0;
-    if (n > ITEMS_MAX)
-        return fail(err, INVALID, "ERR_MALFORMED_REQUEST", "more than %d operations", ITEMS_MAX);
-    struct state_write *w = arena_alloc(r->a, n * sizeof *w);
-    if (!w)
-        return fail(err, EXHAUSTED, NULL, "the request is too large for its memory");
-    struct json_iter it = json_iter(list);
-    while (json_next(&it, NULL, &item)) {
-        int code = read_operation(r, item, (struct kvs){ 0 }, &w[at++], err);
-        if (code < 0)
-            return code;
-    }
-    *ret = w;
-    *ret_n = n;
-    return 0;
-}
-
 CO void state_transact_route(struct request *r)
 {
     struct instance *store;
@@ -346,7 +335,8 @@ CO void state_transact_route(struct request *r)
     size_t n = 0;
     int code = request_json(r, &root, &err);
     if (code >= 0)
-        code = read_operations(r, root, &w, &n, &err);
+        code = read_writes(r, json_get_fold(root, S("operations")), (struct kvs){ 0 },
+                           read_operation, "operations", &w, &n, &err);
     if (code >= 0 && (code = request_metadata(r, &url)) >= 0)
         code = merge_metadata(r, json_get_fold(root, S("metadata")), url, &metadata);
     if (code >= 0)
