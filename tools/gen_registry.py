@@ -19,8 +19,10 @@ import re
 import sys
 
 TABLE = re.compile(
-    r'^const struct (state|pubsub|secret|resolver|binding|middleware)_ops (\w+)\s*=', re.MULTILINE)
-HEADER = {'state': 'component/state.h', 'pubsub': 'component/pubsub.h'}
+    r'^const struct (state|pubsub|secret|resolver|binding|middleware|configuration|lock|crypto)_ops '
+    r'(\w+)\s*=', re.MULTILINE)
+HEADER = {kind: f'component/{kind}.h'
+          for kind in ('state', 'pubsub', 'configuration', 'lock', 'crypto')}
 
 
 def engines(roots):

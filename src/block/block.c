@@ -6,7 +6,8 @@ enum { MAX_COMPONENTS = 1000 };
 
 void blocks_init(struct blocks *b)
 {
-    struct map *maps[] = { &b->state, &b->pubsub, &b->secret, &b->binding, &b->middleware };
+    struct map *maps[] = { &b->state,      &b->pubsub,        &b->secret, &b->binding,
+                           &b->middleware, &b->configuration, &b->lock,   &b->crypto };
     for (size_t i = 0; i < COUNT(maps); i++)
         map_init(maps[i], MAX_COMPONENTS);
 }
@@ -22,6 +23,9 @@ static struct map *map_of(struct blocks *b, const struct instance *i)
         { "secretstores", &b->secret },
         { "bindings", &b->binding },
         { "middleware.http", &b->middleware },
+        { "configuration", &b->configuration },
+        { "lock", &b->lock },
+        { "crypto", &b->crypto },
     };
     for (size_t k = 0; k < COUNT(kinds); k++)
         if (str_eq(str_c(kinds[k].kind), str_c(i->type->kind)))
@@ -57,7 +61,8 @@ CO void instance_free(struct instance *i)
 
 CO void blocks_done(struct blocks *b)
 {
-    struct map *maps[] = { &b->binding, &b->pubsub, &b->state, &b->middleware, &b->secret };
+    struct map *maps[] = { &b->binding, &b->pubsub, &b->configuration, &b->lock,
+                           &b->crypto,  &b->state,  &b->middleware,    &b->secret };
     for (size_t m = 0; m < COUNT(maps); m++) {
         struct map_entry *e;
         for (size_t at = 0; (e = map_next(maps[m], &at));)

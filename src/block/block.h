@@ -46,6 +46,7 @@ struct blocks {
     const char *app_id, *namespace_; /* namespace_ "default" when the environment has none */
     const char *namespace_raw;       /* "" when the environment has none: several rules want that */
     struct map state, pubsub, secret, binding, middleware; /* name → struct instance */
+    struct map configuration, lock, crypto;                /* likewise */
     struct instance *resolver;                             /* NULL: none came up */
     struct resources *resources;
     struct pipeline http_pipeline, app_pipeline;

@@ -1,0 +1,58 @@
+/* grpc_call.h — what every method of the gRPC API needs, and the row that describes one.
+ * Owner:  everything decoded lives in the exchange's arena.   Thread: the exchange's fiber.
+ * Failure: a handler fills *err; the dispatcher turns it into a status with details (facts 3.5).
+ * Limits: a message is at most --max-body-size. */
+#pragma once
+
+#include "api/api.h"
+#include "telemetry/trace.h"
+
+#include <protobuf-c/protobuf-c.h>
+
+struct grpc_method;
+
+struct grpc_call {
+    struct api *api;
+    const struct api_config *config;
+    struct blocks *b;
+    struct http_exchange *x;
+    struct arena *a;
+    const struct grpc_method *method;
+    struct trace_context trace;
+    struct http_headers headers; /* initial metadata of the answer, such as metadata.<key> */
+};
+
+/* One request, one answer. in: never NULL. *ret_out: a message of method->out in c->a; NULL = an
+ * empty one. */
+typedef CO int grpc_unary_fn(struct grpc_call *c, const void *in, void **ret_out,
+                             struct error *err);
+/* Reads with grpc_read(), answers with grpc_write(); returning 0 ends the call with OK. */
+typedef CO int grpc_stream_fn(struct grpc_call *c, struct error *err);
+
+struct grpc_method {
+    const char *name;            /* "GetState" */
+    const char *group, *version; /* for api.allowed and api.denied; NULL: never refused */
+    const ProtobufCMessageDescriptor *in, *out;
+    grpc_unary_fn *unary; /* one of the two; neither: UNIMPLEMENTED, with .why */
+    grpc_stream_fn *stream;
+    const char *why;
+};
+
+/* Streams. 1 = *ret_message is a message of method->in in the arena a, good until a is reset; 0 =
+ * the client has half-closed; -INVALID bytes that are no such message. */
+CO int grpc_read(struct grpc_call *c, struct arena *a, void **ret_message, struct error *err) WUR;
+CO int grpc_write(struct grpc_call *c, const ProtobufCMessage *m, struct error *err) WUR;
+
+/* ---- the glue to protobuf-c ---- */
+
+/* A protobuf text field; NULL and "" are the same. */
+str pb_str(const char *text);
+str pb_bytes(ProtobufCBinaryData d);
+ProtobufCBinaryData pb_data(str s);        /* borrowed */
+char *pb_text(struct arena *a, str s) WUR; /* NUL-terminated copy; NULL: out of memory */
+/* map<string, string>, which our .proto files write out as repeated StringEntry. */
+struct Dapr__Proto__Runtime__V1__StringEntry;
+int pb_kvs(struct arena *a, struct Dapr__Proto__Runtime__V1__StringEntry *const *v, size_t n,
+           struct kvs *ret) WUR;
+int pb_map(struct arena *a, struct kvs kvs, struct Dapr__Proto__Runtime__V1__StringEntry ***ret,
+           size_t *ret_n) WUR;
