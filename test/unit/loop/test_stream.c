@@ -149,10 +149,14 @@ TEST_LOOP(read_ends_at_the_deadline_and_can_go_on)
     serve_stop(&server);
 }
 
+static atomic_bool ignored_enough;
+
 static void ignore(struct stream *s) /* reads nothing until told to end */
 {
     (void)s;
-    (void)fiber_sleep(MS(100));
+    DEADLINE(SEC(5));
+    while (!atomic_load(&ignored_enough) && fiber_sleep(MS(1)) == 0)
+        ;
 }
 
 TEST_LOOP(write_to_one_that_does_not_read_ends_at_the_deadline)
@@ -167,6 +171,7 @@ TEST_LOOP(write_to_one_that_does_not_read_ends_at_the_deadline)
     mem_free(p);
     stream_reset(s);
     SHIELD();
+    atomic_store(&ignored_enough, true);
     serve_stop(&server);
 }
 
