@@ -1,7 +1,7 @@
-/* app.h — the way to our own app: where it listens, how many calls at once, what is added to a
- * call. Owner:  the runtime; app_free() after the last call. Thread: any worker. Failure:
- * -UNAVAILABLE the app can't be reached or is unhealthy; its own status is not a failure. Limits:
- * concurrency by --app-max-concurrency (a slot is held until the answer's body is consumed). */
+/* app.h — our own app: where it listens, how many calls at once, whether it is well. What it is
+ * told is in channel.h. Owner:  the runtime; app_free() after the last call.   Thread: any worker.
+ * Failure: -UNAVAILABLE the app can't be reached. Limits: concurrency by --app-max-concurrency (a
+ * slot is held until the answer's body is consumed). */
 #pragma once
 
 #include "block/block.h"
@@ -25,8 +25,11 @@ struct app_config {
     void *handle_arg;
 };
 
+struct channel;
+
 struct app {
     struct app_config config;
+    const struct channel *channel;   /* by which it is told things: channel.h */
     const struct pipeline *pipeline; /* around every call but probes; NULL = none */
     char address[128];
     struct http_client *client;
@@ -37,23 +40,9 @@ struct app {
 int app_new(const struct app_config *config, struct app **ret, struct error *err) WUR;
 void app_free(struct app *a); /* off the workers; NULL is fine */
 
-/* A call whose answer is gathered: deliveries, bindings, discovery. Answer in the arena. */
-struct app_call {
-    const char *verb;
-    str path; /* "/orders"; escaped as on the wire */
-    struct kvs headers;
-    str content_type, body;
-    size_t max_answer; /* bytes; more is -RANGE */
-    bool probe;        /* health probe: no token, no concurrency slot */
-};
-struct app_answer {
-    int status;
-    str body, content_type;
-};
-CO int app_do(struct app *a, const struct app_call *call, struct arena *arena,
-              struct app_answer *ret, struct error *err) WUR;
+/* A place among the calls that --app-max-concurrency allows; each one that is entered is left. */
+CO int app_enter(struct app *a, struct error *err) WUR;
+void app_leave(struct app *a);
 
-/* Counts a call to the app that was answered: path without query. */
-void app_count(str verb, str path, int status, uint64_t start_ns);
 /* Whether the port accepts a connection now. */
 CO bool app_listening(struct app *a);

@@ -2,11 +2,11 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "block/app.h"
+#include "block/channel.h"
 #include "block/guard.h"
 #include "block/observe.h"
 
-enum { ARENA_MAX = 64 << 20, ANSWER_MAX = 4 << 20 };
+enum { ARENA_MAX = 64 << 20 };
 static const char SCOPE[] = "dapr.runtime.processor";
 
 struct binding {
@@ -115,26 +115,12 @@ struct event_call {
 CO static int try_event(void *arg, struct guard_attempt *attempt, struct error *err)
 {
     struct event_call *c = arg;
-    struct app_call call = {
-        .verb = "POST",
-        .path = c->x->path,
-        .headers = c->e->metadata,
-        .body = c->e->data,
-        .content_type = S("application/json"),
-        .max_answer = ANSWER_MAX,
-    };
-    struct app_answer answer;
-    c->last_status = 0;
-    int r = app_do(c->x->b->app, &call, c->arena, &answer, err);
-    if (r < 0)
-        return r;
-    c->last_status = answer.status;
-    if (answer.status == 200)
-        return 0;
-    attempt->http_status = answer.status;
-    return fail(err, UNKNOWN, NULL,
-                "fails to send binding event to http app channel, status code: %d body: " STR_FMT,
-                answer.status, STR_ARG(str_take(answer.body, 200)));
+    struct app *app = c->x->b->app;
+    struct app_binding_event e = { str_c(c->x->instance->name), c->x->path, c->e };
+    struct app_binding_answer answer;
+    int r = app->channel->binding(app, &e, c->arena, &answer, &attempt->http_status, err);
+    c->last_status = attempt->http_status;
+    return r;
 }
 
 CO static int on_event(void *arg, const struct binding_event *e, struct error *err)
@@ -152,7 +138,7 @@ CO static int on_event(void *arg, const struct binding_event *e, struct error *e
     return r;
 }
 
-/* direction names input, or the app takes the route: OPTIONS answers 2xx or 405. */
+/* direction names input, or the app says that it takes the events. */
 CO static bool wanted(struct binding *x, uint64_t timeout_ns)
 {
     str direction = kvs_get(x->instance->metadata, S("direction")), item;
@@ -162,15 +148,8 @@ CO static bool wanted(struct binding *x, uint64_t timeout_ns)
                 return true;
         return false;
     }
-    struct arena arena;
-    arena_init(&arena, ARENA_MAX);
-    struct app_call call = { .verb = "OPTIONS", .path = x->path, .max_answer = ANSWER_MAX };
-    struct app_answer answer = { 0 };
-    struct error err = { 0 };
     DEADLINE(timeout_ns);
-    int r = app_do(x->b->app, &call, &arena, &answer, &err);
-    arena_done(&arena);
-    return r >= 0 && ((answer.status >= 200 && answer.status <= 299) || answer.status == 405);
+    return x->b->app->channel->wants_binding(x->b->app, str_c(x->instance->name), x->path);
 }
 
 CO void bindings_start(struct blocks *b, uint64_t probe_timeout_ns)

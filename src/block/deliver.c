@@ -2,16 +2,14 @@
 
 #include "base/clock.h"
 #include "base/id.h"
-#include "block/app.h"
+#include "block/channel.h"
 #include "block/guard.h"
 #include "block/observe.h"
 #include "block/publish.h"
 #include "format/cel.h"
 #include "format/cloudevent.h"
 
-enum { ARENA_MAX = 256 << 20, ANSWER_MAX = 1 << 20 };
-
-enum verdict { SUCCESS, RETRY, DROP };
+enum { ARENA_MAX = 256 << 20 };
 
 struct delivery {
     struct subscription *s;
@@ -21,7 +19,7 @@ struct delivery {
     struct cloudevent ce;
     str path;           /* of the rule that matched; .p NULL = none did */
     const char *status; /* as the app said, for the metrics */
-    enum verdict verdict;
+    enum event_verdict verdict;
 };
 
 static const struct broker *broker_of(const struct subscription *s)
@@ -100,78 +98,6 @@ static int route(struct delivery *d, struct error *err)
 
 /* ---- to the app, and what its answer means ---- */
 
-static int build_headers(const struct delivery *d, struct kvs *ret)
-{
-    size_t n = d->m->metadata.n + 3, at = 0;
-    struct kv *h = arena_alloc(d->arena, n * sizeof *h);
-    if (!h)
-        return -EXHAUSTED;
-    str parent = trace_parent_valid(d->ce.traceparent) ? d->ce.traceparent : d->ce.traceid;
-    bool traced = trace_parent_valid(parent);
-    for (size_t i = 0; i < d->m->metadata.n; i++) {
-        str key = d->m->metadata.v[i].key;
-        bool ours = str_ieq(key, S("pubsubName")) ||
-                    (traced && (str_ieq(key, S("traceparent")) || str_ieq(key, S("tracestate"))));
-        if (!ours)
-            h[at++] = d->m->metadata.v[i];
-    }
-    h[at++] = (struct kv){ S("pubsubName"), d->s->pubsub };
-    if (traced) {
-        h[at++] = (struct kv){ S("traceparent"), parent };
-        if (d->ce.tracestate.n)
-            h[at++] = (struct kv){ S("tracestate"), d->ce.tracestate };
-    }
-    *ret = (struct kvs){ h, at };
-    return 0;
-}
-
-static int judge_status(struct delivery *d, const struct app_answer *a, struct error *err)
-{
-    struct json v;
-    str status = S("");
-    if (json_parse(a->body, &v, NULL) >= 0)
-        (void)json_string_or(d->arena, json_get(v, S("status")), S(""), &status);
-    d->verdict = SUCCESS;
-    d->status = "SUCCESS";
-    if (!status.n || str_eq(status, S("SUCCESS")))
-        return 0;
-    if (str_eq(status, S("DROP"))) {
-        d->verdict = DROP;
-        d->status = "DROP";
-        return 0;
-    }
-    d->verdict = RETRY;
-    d->status = "RETRY";
-    if (str_eq(status, S("RETRY")))
-        return fail(err, UNAVAILABLE, NULL,
-                    "RETRY status returned from app while processing pub/sub event " STR_FMT,
-                    STR_ARG(d->ce.id));
-    return fail(err, UNKNOWN, NULL,
-                "unknown status returned from app while processing pub/sub event " STR_FMT
-                ": " STR_FMT,
-                STR_ARG(d->ce.id), STR_ARG(str_take(status, 40)));
-}
-
-static int judge(struct delivery *d, const struct app_answer *a, struct guard_attempt *attempt,
-                 struct error *err)
-{
-    if (a->status >= 200 && a->status <= 299)
-        return judge_status(d, a, err);
-    if (a->status == 404) { /* nobody will ever take it: surprise 27 */
-        d->verdict = DROP;
-        d->status = "DROP";
-        return 0;
-    }
-    d->verdict = RETRY;
-    d->status = "RETRY";
-    attempt->http_status = a->status;
-    return fail(err, UNAVAILABLE, NULL,
-                "retriable error returned from app while processing pub/sub event " STR_FMT
-                ", topic: " STR_FMT ", body: " STR_FMT ". status code returned: %d",
-                STR_ARG(d->ce.id), STR_ARG(d->s->topic), STR_ARG(str_take(a->body, 200)),
-                a->status);
-}
-
 CO static int dead_letter(struct delivery *d, struct error *err)
 {
     SHIELD(); /* a stop must not leave it between here and there */
@@ -182,28 +108,35 @@ CO static int dead_letter(struct delivery *d, struct error *err)
                      : fail(err, EXHAUSTED, NULL, "out of memory");
 }
 
+static const char *status_text(enum event_verdict v)
+{
+    static const char *const text[] = { "SUCCESS", "RETRY", "DROP", "DROP" };
+    return text[v];
+}
+
+CO static int tell(struct delivery *d, struct guard_attempt *attempt, struct error *err)
+{
+    struct subscription *s = d->s;
+    struct app_event e = { d->path, s->topic, s->pubsub, d->m, d->body, &d->ce };
+    d->verdict = EVENT_RETRY;
+    int r = s->blocks->app->channel->event(s->blocks->app, &e, d->arena, &d->verdict,
+                                           &attempt->http_status, err);
+    if (r < 0)
+        d->verdict = EVENT_RETRY;
+    d->status = status_text(d->verdict);
+    if (r < 0 || d->verdict != EVENT_RETRY)
+        return r;
+    return fail(err, UNAVAILABLE, NULL,
+                "RETRY status returned from app while processing pub/sub event " STR_FMT,
+                STR_ARG(d->ce.id));
+}
+
 CO static int try_deliver(void *arg, struct guard_attempt *attempt, struct error *err)
 {
     struct delivery *d = arg;
-    struct kvs headers;
     attempt->stop = &d->s->blocks->draining;
-    if (build_headers(d, &headers) < 0)
-        return fail(err, EXHAUSTED, NULL, "the message doesn't fit into memory");
-    struct app_call call = {
-        .verb = "POST",
-        .path = d->path,
-        .headers = headers,
-        .body = d->body,
-        .max_answer = ANSWER_MAX,
-        .content_type = S("application/cloudevents+json"),
-    };
-    struct app_answer answer;
-    int r = app_do(d->s->blocks->app, &call, d->arena, &answer, err);
-    if (r >= 0)
-        r = judge(d, &answer, attempt, err);
-    else
-        d->status = "RETRY";
-    if (r < 0 || d->verdict != DROP || !d->s->dead_letter.n)
+    int r = tell(d, attempt, err);
+    if (r < 0 || d->verdict != EVENT_DROP || !d->s->dead_letter.n)
         return r;
     return dead_letter(d, err); /* its failure enters the retry policy: surprise 33 */
 }
@@ -226,7 +159,7 @@ CO static int give_up(struct delivery *d, int r, struct error *err)
 
 CO static int drop(struct delivery *d, struct error *err)
 {
-    d->verdict = DROP;
+    d->verdict = EVENT_DROP;
     d->status = "DROP";
     return d->s->dead_letter.n ? dead_letter(d, err) : 0;
 }
@@ -254,7 +187,7 @@ CO int deliver_one(void *subscription, const struct pubsub_message *m, struct er
     struct delivery d = { .s = s, .m = m, .arena = &arena, .status = "" };
     uint64_t start = clock_now_ns();
     int r = deliver(&d, err);
-    const char *process = r < 0 ? "retry" : d.verdict == DROP ? "drop" : "success";
+    const char *process = r < 0 ? "retry" : d.verdict >= EVENT_DROP ? "drop" : "success";
     observe_ingress(s->blocks, s->pubsub, app_topic(s, m->topic), process, d.status, start);
     arena_done(&arena);
     return r;
@@ -269,127 +202,53 @@ struct bulk_delivery {
     int *codes; /* 1 = not decided yet */
     struct arena *arena;
     str path;
-    str *ids;   /* entry ids that the app answers with */
+    str *ids; /* entry ids that the app answers with */
+    struct cloudevent *ce;
     bool *here; /* goes to this path */
 };
 
-static void write_entry(struct json_w *w, struct bulk_delivery *d, size_t i)
+/* On a retry: only what isn't done. *ret_at: which message each entry is. */
+static int gather(const struct bulk_delivery *d, struct app_bulk *ret, size_t **ret_at)
 {
-    const struct pubsub_message *m = &d->m[i];
-    json_w_object(w);
-    json_w_kv(w, S("entryId"), d->ids[i]);
-    json_w_key(w, S("event"));
-    struct json v;
-    if (d->s->raw)
-        json_w_base64(w, m->data);
-    else if (json_parse(m->data, &v, NULL) >= 0)
-        json_w_raw(w, v.raw);
-    else
-        json_w_str(w, m->data);
-    json_w_key(w, S("metadata"));
-    json_w_object(w);
-    for (size_t k = 0; k < m->metadata.n; k++)
-        json_w_kv(w, m->metadata.v[k].key, m->metadata.v[k].value);
-    json_w_object_end(w);
-    str type = m->content_type;
-    if (!type.n)
-        type = d->s->raw ? S("application/octet-stream") : S("application/cloudevents+json");
-    json_w_kv(w, S("contentType"), type);
-    json_w_object_end(w);
-}
-
-static int write_bulk(struct bulk_delivery *d, struct buf *out)
-{
-    char id[UUID_LEN];
-    id_uuid4(id);
-    struct json_w w;
-    json_w_init(&w, out, 0);
-    json_w_object(&w);
-    json_w_key(&w, S("entries"));
-    json_w_array(&w);
-    for (size_t i = 0; i < d->n; i++)
-        if (d->here[i])
-            write_entry(&w, d, i);
-    json_w_array_end(&w);
-    json_w_kv(&w, S("id"), str_of(id, UUID_LEN));
-    json_w_key(&w, S("metadata"));
-    json_w_object(&w);
-    json_w_kv(&w, S("pubsubName"), d->s->pubsub);
-    json_w_object_end(&w);
-    json_w_kv(&w, S("pubsubname"), d->s->pubsub);
-    json_w_kv(&w, S("topic"), d->s->topic);
-    json_w_kv(&w, S("type"), S("com.dapr.event.sent.bulk"));
-    json_w_object_end(&w);
-    return buf_ok(out) ? 0 : -EXHAUSTED;
-}
-
-/* A missing status, or a missing entry, is a retry. */
-static void read_statuses(struct bulk_delivery *d, str body, bool *ret_drop)
-{
-    struct json v, item;
-    if (json_parse(body, &v, NULL) < 0)
-        return;
-    struct json_iter it = json_iter(json_get(v, S("statuses")));
-    while (json_next(&it, NULL, &item)) {
-        str id, status;
-        if (json_string_or(d->arena, json_get(item, S("entryId")), S(""), &id) < 0 ||
-            json_string_or(d->arena, json_get(item, S("status")), S(""), &status) < 0)
+    *ret = (struct app_bulk){ d->path, d->s->topic, d->s->pubsub, d->s->raw, NULL, 0 };
+    ret->entry = arena_alloc(d->arena, d->n * sizeof *ret->entry);
+    *ret_at = arena_alloc(d->arena, d->n * sizeof **ret_at);
+    if (!ret->entry || !*ret_at)
+        return -EXHAUSTED;
+    for (size_t i = 0; i < d->n; i++) {
+        if (!d->here[i] || d->codes[i] == 0)
             continue;
-        for (size_t i = 0; i < d->n; i++) {
-            if (!d->here[i] || !str_eq(d->ids[i], id))
-                continue;
-            bool dropped = str_eq(status, S("DROP"));
-            if (dropped || str_eq(status, S("SUCCESS")))
-                d->codes[i] = 0;
-            ret_drop[i] = dropped;
-        }
+        (*ret_at)[ret->n] = i;
+        ret->entry[ret->n++] =
+            (struct app_bulk_entry){ d->ids[i], &d->m[i], &d->ce[i], EVENT_RETRY };
     }
+    return 0;
+}
+
+CO static int settle(struct bulk_delivery *d, size_t i, enum event_verdict verdict,
+                     struct error *err)
+{
+    struct delivery one = { .s = d->s, .m = &d->m[i], .arena = d->arena };
+    if (verdict == EVENT_RETRY)
+        return d->codes[i];
+    return verdict == EVENT_DROP && d->s->dead_letter.n ? dead_letter(&one, err) : 0;
 }
 
 CO static int try_bulk(void *arg, struct guard_attempt *attempt, struct error *err)
 {
     struct bulk_delivery *d = arg;
-    AUTO(buf_done) struct buf out;
-    buf_init(&out, ARENA_MAX);
+    struct app_bulk bulk;
+    size_t *at, open = 0;
+    struct app *app = d->s->blocks->app;
     attempt->stop = &d->s->blocks->draining;
-    for (size_t i = 0; i < d->n; i++)
-        d->here[i] = d->here[i] && d->codes[i] != 0; /* on a retry: only what isn't done */
-    if (write_bulk(d, &out) < 0)
+    if (gather(d, &bulk, &at) < 0)
         return fail(err, EXHAUSTED, NULL, "the bulk doesn't fit into memory");
-    struct kv header = { S("pubsubName"), d->s->pubsub };
-    struct app_call call = {
-        .verb = "POST",
-        .path = d->path,
-        .headers = { &header, 1 },
-        .body = buf_str(&out),
-        .content_type = S("application/json"),
-        .max_answer = ANSWER_MAX,
-    };
-    struct app_answer answer;
-    int r = app_do(d->s->blocks->app, &call, d->arena, &answer, err);
+    int r = app->channel->bulk(app, &bulk, d->arena, &attempt->http_status, err);
     if (r < 0)
         return r;
-    bool *dropped = arena_zalloc(d->arena, d->n);
-    if (!dropped)
-        return fail(err, EXHAUSTED, NULL, "the bulk doesn't fit into memory");
-    if (answer.status == 404)
-        memset(dropped, 1, d->n);
-    else if (answer.status < 200 || answer.status > 299) {
-        attempt->http_status = answer.status;
-        return fail(err, UNAVAILABLE, NULL,
-                    "retriable error returned from app while processing bulk pub/sub event, "
-                    "topic: " STR_FMT ". status code returned: %d",
-                    STR_ARG(d->s->topic), answer.status);
-    } else
-        read_statuses(d, answer.body, dropped);
-    size_t open = 0;
-    for (size_t i = 0; i < d->n; i++) {
-        if (!d->here[i])
-            continue;
-        struct delivery one = { .s = d->s, .m = &d->m[i], .arena = d->arena };
-        if (dropped[i])
-            d->codes[i] = d->s->dead_letter.n ? dead_letter(&one, err) : 0;
-        open += d->codes[i] != 0;
+    for (size_t k = 0; k < bulk.n; k++) {
+        d->codes[at[k]] = settle(d, at[k], bulk.entry[k].verdict, err);
+        open += d->codes[at[k]] != 0;
     }
     return open ? fail(err, UNAVAILABLE, NULL, "%zu messages of a bulk are to be retried", open)
                 : 0;
@@ -425,11 +284,23 @@ CO static void route_bulk(struct bulk_delivery *d, str *paths)
         else
             d->codes[i] = 1;
         paths[i] = one.path;
+        d->ce[i] = one.ce;
         char id[UUID_LEN];
         id_uuid4(id);
         d->ids[i] =
             d->m[i].entry_id.n ? d->m[i].entry_id : arena_dup(d->arena, str_of(id, UUID_LEN));
     }
+}
+
+static int make_bulk(struct bulk_delivery *d, str **ret_paths, struct error *err)
+{
+    d->ids = arena_zalloc(d->arena, d->n * sizeof *d->ids);
+    d->here = arena_zalloc(d->arena, d->n);
+    d->ce = arena_zalloc(d->arena, d->n * sizeof *d->ce);
+    *ret_paths = arena_zalloc(d->arena, d->n * sizeof **ret_paths);
+    return d->ids && d->here && d->ce && *ret_paths
+               ? 0
+               : fail(err, EXHAUSTED, NULL, "the bulk doesn't fit into memory");
 }
 
 CO int deliver_bulk(void *subscription, const struct pubsub_message *m, size_t n, int *ret_codes,
@@ -441,12 +312,8 @@ CO int deliver_bulk(void *subscription, const struct pubsub_message *m, size_t n
         .s = subscription, .m = m, .n = n, .codes = ret_codes, .arena = &arena
     };
     uint64_t start = clock_now_ns();
-    d.ids = arena_zalloc(&arena, n * sizeof *d.ids);
-    d.here = arena_zalloc(&arena, n);
-    str *paths = arena_zalloc(&arena, n * sizeof *paths);
-    int r = d.ids && d.here && paths
-                ? 0
-                : fail(err, EXHAUSTED, NULL, "the bulk doesn't fit into memory");
+    str *paths;
+    int r = make_bulk(&d, &paths, err);
     for (size_t i = 0; i < n && r < 0; i++)
         ret_codes[i] = r;
     if (r >= 0)

@@ -2,9 +2,9 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "block/channel.h"
 #include "block/observe.h"
 #include "block/peer.h"
-#include "block/pipeline.h"
 #include "block/relay.h"
 #include "format/uri.h"
 
@@ -98,78 +98,7 @@ int invoke_target(struct arena *a, str method, str query, str *ret)
     return ret->p ? 0 : -EXHAUSTED;
 }
 
-static int copy_request(const struct http_exchange *x, str target, struct http_request *ret)
-{
-    *ret = x->req;
-    ret->target = target;
-    http_headers_init(&ret->headers, x->arena);
-    ret->headers.v = arena_alloc(x->arena, (x->req.headers.n + 12) * sizeof *ret->headers.v);
-    if (!ret->headers.v)
-        return -EXHAUSTED;
-    ret->headers.cap = x->req.headers.n + 12;
-    for (size_t i = 0; i < x->req.headers.n; i++)
-        ret->headers.v[ret->headers.n++] = x->req.headers.v[i];
-    http_headers_strip_hop(&ret->headers);
-    static const str drop[] = { S("host"), S("content-length"), S("dapr-app-id"), S("expect"),
-                                S("destination-app-id") };
-    for (size_t i = 0; i < COUNT(drop); i++)
-        http_headers_remove(&ret->headers, drop[i]);
-    return 0;
-}
-
 /* ---- our own app ---- */
-
-CO static int pass_answer(struct relay *r, int code, struct error *err)
-{
-    if (code < 0 && !r->answer.source)
-        return code;
-    if (err)
-        *err = (struct error){ 0 }; /* a failure status is an answer: it goes back as it is */
-    return relay_answer(r, err);
-}
-
-CO static int call_app(struct blocks *b, struct http_exchange *x, str target, struct error *err)
-{
-    struct {
-        struct relay relay;
-        struct http_request req;
-    } c = { 0 };
-    if (copy_request(x, target, &c.req) < 0)
-        return fail(err, EXHAUSTED, NULL, "the request is too large for its memory");
-    http_headers_remove(&c.req.headers, S(DIRECT_HEADER));
-    c.req.authority = str_c(b->app->address);
-    if (b->app->config.token &&
-        http_headers_set(&c.req.headers, S("dapr-api-token"), str_c(b->app->config.token)) < 0)
-        return fail(err, EXHAUSTED, NULL, "the request is too large for its memory");
-    int r = relay_init(&c.relay, x, err);
-    if (r >= 0) {
-        struct guard_attempt attempt = { 0 };
-        r = relay_try(&c.relay, b->app->client, b->app->address, &c.req, &attempt, err);
-        r = pass_answer(&c.relay, r, err);
-    }
-    if (r == -UNAVAILABLE &&
-        c.relay.reached) /* UNAVAILABLE tells the caller that nothing was sent */
-        r = fail_as(err, INTERNAL, NULL, "error invoking app channel: the connection broke");
-    relay_done(&c.relay);
-    return r;
-}
-
-struct to_app {
-    struct blocks *b;
-    struct error *err;
-    int result;
-};
-
-/* The end of the app's pipeline. */
-CO static void to_app(void *arg, struct http_exchange *x)
-{
-    struct to_app *to = arg;
-    const struct app_config *c = &to->b->app->config;
-    if (c->handle)
-        c->handle(c->handle_arg, x);
-    else
-        to->result = call_app(to->b, x, x->req.target, to->err);
-}
 
 CO int invoke_app(struct blocks *b, struct http_exchange *x, str target, struct error *err)
 {
@@ -178,20 +107,12 @@ CO int invoke_app(struct blocks *b, struct http_exchange *x, str target, struct 
                     "app channel is not initialized: start the sidecar with --app-port");
     if (!atomic_load(&b->app->healthy))
         return fail(err, INTERNAL, "ERR_DIRECT_INVOKE", "app is not in a healthy state");
-    uint64_t start = clock_now_ns();
-    int r = slots_take(&b->app->slots);
+    struct error busy = { 0 };
+    int r = app_enter(b->app, &busy);
     if (r < 0)
-        return fail(err, (enum code) - r, "ERR_DIRECT_INVOKE",
-                    "no free place among --app-max-concurrency calls");
-    x->req.target = target;
-    (void)str_cut(target, '?', &x->req.path, &x->req.query);
-    str path = x->req.path; /* a middleware may change it */
-    struct to_app to = { b, err, 0 };
-    pipeline_run(&b->app_pipeline, x, to_app, &to);
-    r = to.result;
-    slots_give(&b->app->slots);
-    if (x->started)
-        app_count(x->req.method, path, x->status, start);
+        return fail(err, busy.code, "ERR_DIRECT_INVOKE", "%s", busy.text);
+    r = b->app->channel->invoke(b->app, x, target, err);
+    app_leave(b->app);
     return r;
 }
 
@@ -351,7 +272,7 @@ CO static int invoke_remote(struct blocks *b, const struct invoke_target *t, str
     c.namespace_ = t->namespace_.n ? t->namespace_ : str_c(b->namespace_);
     str part[] = { t->app_id, S(":"), t->method };
     c.endpoint = arena_join(x->arena, part, COUNT(part));
-    if (!c.endpoint.p || copy_request(x, target, &c.req) < 0 || stamp(b, x, t, &c.req) < 0)
+    if (!c.endpoint.p || relay_request(x, target, &c.req) < 0 || stamp(b, x, t, &c.req) < 0)
         return fail(err, EXHAUSTED, NULL, "the request is too large for its memory");
     c.direct_req = c.req;
     c.direct_req.headers.v = arena_alloc(x->arena, (c.req.headers.n + 1) * sizeof *c.req.headers.v);
@@ -363,7 +284,7 @@ CO static int invoke_remote(struct blocks *b, const struct invoke_target *t, str
         (struct http_header){ S(DIRECT_HEADER), t->app_id };
     int r = relay_init(&c.relay, x, err);
     if (r >= 0)
-        r = pass_answer(&c.relay, call_remote(&c, err), err);
+        r = relay_pass(&c.relay, call_remote(&c, err), err);
     relay_done(&c.relay);
     return r;
 }
@@ -403,7 +324,7 @@ static int outside_request(struct outside_ctx *c, const struct uri *uri,
     uint16_t port = uri->port ? uri->port : 80;
     str address = arena_printf(x->arena, uri->ipv6 ? "[" STR_FMT "]:%u" : STR_FMT ":%u",
                                STR_ARG(uri->host), port);
-    if (!target.p || !address.p || copy_request(x, target, &c->req) < 0)
+    if (!target.p || !address.p || relay_request(x, target, &c->req) < 0)
         return -EXHAUSTED;
     c->address = address.p;
     c->req.authority = port != 80 ? address : uri->host;
@@ -440,7 +361,7 @@ CO static int invoke_outside(struct blocks *b, str base, const struct endpoint *
     if (r >= 0)
         r = guard_call(policy, arena_join(x->arena, key, 3), try_outside, &c, err);
     if (r >= 0 || c.relay.answer.source)
-        r = pass_answer(&c.relay, r, err);
+        r = relay_pass(&c.relay, r, err);
     relay_done(&c.relay);
     return r;
 }

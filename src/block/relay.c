@@ -2,6 +2,25 @@
 
 enum { ANSWER_WHOLE = 16 << 10 };
 
+int relay_request(const struct http_exchange *x, str target, struct http_request *ret)
+{
+    *ret = x->req;
+    ret->target = target;
+    http_headers_init(&ret->headers, x->arena);
+    ret->headers.v = arena_alloc(x->arena, (x->req.headers.n + 12) * sizeof *ret->headers.v);
+    if (!ret->headers.v)
+        return -EXHAUSTED;
+    ret->headers.cap = x->req.headers.n + 12;
+    for (size_t i = 0; i < x->req.headers.n; i++)
+        ret->headers.v[ret->headers.n++] = x->req.headers.v[i];
+    http_headers_strip_hop(&ret->headers);
+    static const str drop[] = { S("host"), S("content-length"), S("dapr-app-id"), S("expect"),
+                                S("destination-app-id") };
+    for (size_t i = 0; i < COUNT(drop); i++)
+        http_headers_remove(&ret->headers, drop[i]);
+    return 0;
+}
+
 static int body_failed(int code, struct error *err)
 {
     return fail(err, (enum code) - code, NULL,
@@ -257,4 +276,13 @@ CO int relay_answer(struct relay *r, struct error *err)
     int64_t n = r->answer.content_length;
     int code = n >= 0 && n <= ANSWER_WHOLE ? answer_whole(r, &headers) : answer_stream(r, &headers);
     return code < 0 ? fail(err, (enum code) - code, NULL, "the answer broke off") : 0;
+}
+
+CO int relay_pass(struct relay *r, int code, struct error *err)
+{
+    if (code < 0 && !r->answer.source)
+        return code;
+    if (err)
+        *err = (struct error){ 0 }; /* a failure status is an answer: it goes back as it is */
+    return relay_answer(r, err);
 }

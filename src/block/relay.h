@@ -43,6 +43,9 @@ struct relay {
     CO int (*sink_end)(void *sink);
 };
 
+/* What is passed on of x: no hop-by-hop headers, nor those that are for this sidecar; room for
+ * twelve more. */
+int relay_request(const struct http_exchange *x, str target, struct http_request *ret) WUR;
 /* Reads the body as far as RELAY_WHOLE. -RANGE the body is over the server's limit, -INVALID bad
  * framing. */
 CO int relay_init(struct relay *r, struct http_exchange *x, struct error *err) WUR;
@@ -64,3 +67,6 @@ int relay_waited(struct relay *r, int code, struct error *err) WUR;
 int relay_judge(struct relay *r, struct guard_attempt *attempt, struct error *err) WUR;
 /* Passes the answer on: status, headers without hop-by-hop ones, body, trailers. */
 CO int relay_answer(struct relay *r, struct error *err) WUR;
+/* After the last try, which returned code: passes its answer on, or returns code when there is
+ * none. */
+CO int relay_pass(struct relay *r, int code, struct error *err) WUR;

@@ -2,15 +2,15 @@
 
 #include "base/log.h"
 #include "base/mem.h"
-#include "block/app.h"
 #include "block/batch.h"
+#include "block/channel.h"
 #include "block/deliver.h"
 #include "block/guard.h"
 #include "block/publish.h"
 #include "format/cel.h"
 #include "format/duration.h"
 
-enum { ARENA_MAX = 16 << 20, DISCOVERY_MAX = 4 << 20, SUBSCRIPTIONS_MAX = 10000 };
+enum { ARENA_MAX = 16 << 20, SUBSCRIPTIONS_MAX = 10000 };
 static const char SCOPE[] = "dapr.runtime.pubsub";
 
 static const struct pubsub_ops *ops(const struct instance *i)
@@ -92,89 +92,44 @@ static int add_declarative(struct blocks *b, struct subscriptions *l,
     return add(l, &s);
 }
 
-/* ---- programmatic: the array that GET /dapr/subscribe answers with ---- */
+/* ---- programmatic ---- */
 
-static int text(struct arena *a, struct json v, const char *key, str *ret)
+static int compile(struct arena *a, struct app_subscription *from, struct error *err)
 {
-    return json_string_or(a, json_get_fold(v, str_c(key)), S(""), ret);
-}
-
-static int read_metadata(struct arena *a, struct json v, struct kvs *ret)
-{
-    size_t n = json_count(v);
-    struct kv *kv = arena_alloc(a, n * sizeof *kv);
-    if (!kv)
-        return -EXHAUSTED;
-    struct json_iter it = json_iter(v);
-    struct json key, value;
-    *ret = (struct kvs){ kv, 0 };
-    while (json_next(&it, &key, &value)) {
-        struct kv *to = &kv[ret->n++];
-        if (json_string(a, key, &to->key) < 0)
-            return -EXHAUSTED;
-        if (json_string(a, value, &to->value) < 0)
-            to->value = value.raw; /* true, 10: as it is written */
-    }
-    return 0;
-}
-
-static int read_rule(struct arena *a, struct json v, struct route_rule *ret, struct error *err)
-{
-    *ret = (struct route_rule){ 0 };
-    if (text(a, v, "match", &ret->match) < 0 || text(a, v, "path", &ret->path) < 0)
-        return fail(err, INVALID, NULL, "a rule's match and path must be strings");
-    struct cel_program *program;
-    if (!str_trim(ret->match).n)
-        return 0;
-    int r = cel_compile(a, ret->match, &program, err);
-    ret->program = r < 0 ? NULL : program;
-    return r;
-}
-
-/* routes.default beats route (surprise 30). */
-static int read_rules(struct arena *a, struct json v, struct subscription *s, struct error *err)
-{
-    struct json routes = json_get_fold(v, S("routes")), list = json_get_fold(routes, S("rules"));
-    s->rules = arena_alloc(a, (json_count(list) + 1) * sizeof *s->rules);
-    if (!s->rules)
-        return fail(err, EXHAUSTED, NULL, "too many rules");
-    struct json_iter it = json_iter(list);
-    struct json item;
-    while (json_next(&it, NULL, &item)) {
-        int r = read_rule(a, item, &s->rules[s->n_rules], err);
+    for (size_t i = 0; i < from->n_rules; i++) {
+        struct route_rule *rule = &from->rules[i];
+        struct cel_program *program;
+        if (!str_trim(rule->match).n)
+            continue;
+        int r = cel_compile(a, rule->match, &program, err);
         if (r < 0)
             return r;
-        s->n_rules++;
+        rule->program = program;
     }
-    str path, route;
-    if (text(a, routes, "default", &path) < 0 || text(a, v, "route", &route) < 0)
-        return fail(err, INVALID, NULL, "route and routes.default must be strings");
-    path = path.n ? path : s->n_rules ? S("") : route;
-    if (path.n)
-        s->rules[s->n_rules++] = (struct route_rule){ .path = path };
     return 0;
 }
 
-static int add_programmatic(struct blocks *b, struct subscriptions *l, struct json v,
-                            struct error *err)
+static int add_programmatic(struct blocks *b, struct subscriptions *l,
+                            struct app_subscription *from, struct error *err)
 {
-    struct arena *a = &l->arena;
-    struct subscription s = { .type = PROGRAMMATIC, .blocks = b };
-    struct json bulk = json_get_fold(v, S("bulkSubscribe"));
-    if (text(a, v, "pubsubname", &s.pubsub) < 0 || text(a, v, "topic", &s.topic) < 0 ||
-        text(a, v, "deadLetterTopic", &s.dead_letter) < 0 ||
-        read_metadata(a, json_get_fold(v, S("metadata")), &s.metadata) < 0)
-        return fail(err, INVALID, NULL,
-                    "pubsubname, topic and deadLetterTopic must be strings, metadata an object");
-    int r = read_rules(a, v, &s, err);
+    struct subscription s = {
+        .type = PROGRAMMATIC,
+        .blocks = b,
+        .pubsub = from->pubsub,
+        .topic = from->topic,
+        .dead_letter = from->dead_letter,
+        .metadata = from->metadata,
+        .rules = from->rules,
+        .n_rules = from->n_rules,
+        .bulk = from->bulk,
+        .bulk_max = from->bulk_max,
+        .bulk_await_ms = from->bulk_await_ms,
+    };
+    if (from->wrong)
+        return fail(err, INVALID, NULL, "%s", from->wrong);
+    int r = compile(&l->arena, from, err);
     if (r < 0)
         return r;
-    if (!json_bool(json_get_fold(bulk, S("enabled")), &s.bulk))
-        s.bulk = false;
-    if (!json_i64(json_get_fold(bulk, S("maxMessagesCount")), &s.bulk_max))
-        s.bulk_max = 0;
-    if (!json_i64(json_get_fold(bulk, S("maxAwaitDurationMs")), &s.bulk_await_ms))
-        s.bulk_await_ms = 0;
     if (!s.n_rules) {
         log_warn(SCOPE, "subscription to topic " STR_FMT " of " STR_FMT " has no route: ignored",
                  STR_ARG(s.topic), STR_ARG(s.pubsub));
@@ -184,52 +139,30 @@ static int add_programmatic(struct blocks *b, struct subscriptions *l, struct js
     return add(l, &s) < 0 ? fail(err, EXHAUSTED, NULL, "too many subscriptions") : 0;
 }
 
-struct ask {
+struct question {
     struct blocks *b;
     struct arena *arena;
-    struct app_answer answer;
+    struct app_subscriptions answer;
 };
 
 CO static int try_ask(void *arg, struct guard_attempt *attempt, struct error *err)
 {
-    struct ask *q = arg;
-    struct kv id = { S("dapr-app-id"), str_c(q->b->app_id) };
-    struct app_call call = {
-        .verb = "GET",
-        .path = S("/dapr/subscribe"),
-        .headers = { &id, 1 },
-        .content_type = S("application/json"),
-        .max_answer = DISCOVERY_MAX,
-    };
-    return app_do(q->b->app, &call, q->arena, &q->answer, err);
+    struct question *q = arg;
+    return q->b->app->channel->subscriptions(q->b->app, q->arena, &q->answer, err);
 }
 
 CO static int discover_programmatic(struct blocks *b, struct subscriptions *l, struct error *err)
 {
-    struct ask q = { .b = b, .arena = &l->arena };
+    struct question q = { .b = b, .arena = &l->arena };
     int r =
         guard_call(policy_builtin(b->resiliency, BUILTIN_INIT_RETRIES), S(""), try_ask, &q, err);
     if (r < 0)
         return r;
-    if (q.answer.status == 404)
-        return 0;
-    struct json root, item;
-    struct json_error where;
-    if (q.answer.status != 200) {
-        log_error(SCOPE, "app returned http status code %d from subscription endpoint",
-                  q.answer.status);
-        return 0;
-    }
-    if (json_parse(q.answer.body, &root, &where) < 0 ||
-        (root.type != JSON_ARRAY && !json_is_null(root))) {
-        log_error(SCOPE,
-                  "the app's answer to GET /dapr/subscribe is no JSON array of subscriptions");
-        return 0;
-    }
-    struct json_iter it = json_iter(root);
-    while (json_next(&it, NULL, &item)) {
+    if (q.answer.refused)
+        log_error(SCOPE, "%s", q.answer.refused);
+    for (size_t i = 0; i < q.answer.n; i++) {
         struct error cause = { 0 };
-        if (add_programmatic(b, l, item, &cause) < 0)
+        if (add_programmatic(b, l, &q.answer.v[i], &cause) < 0)
             log_error(SCOPE, "a subscription of the app is left out: %s", cause.text);
     }
     return 0;

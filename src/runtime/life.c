@@ -1,9 +1,9 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "block/binding.h"
+#include "block/channel.h"
 #include "runtime/private.h"
 
-enum { ANSWER_MAX = 64 << 10 };
 static const uint64_t RETRY_FIRST = MS(500), RETRY_MAX = SEC(60);
 
 /* ---- deliveries run while the app is healthy ---- */
@@ -16,29 +16,18 @@ static bool asks(const struct options *o, const char *endpoint)
     return true;
 }
 
-/* The answer serves actors only, which come later; apps count on being asked. */
 CO static void ask_config(struct runtime *r)
 {
+    if (!r->app->channel->config)
+        return;
     if (!asks(r->options, "config")) {
         log_info(RUNTIME_SCOPE, "Skipping programmatic dapr configuration loading");
         return;
     }
-    struct arena arena;
-    arena_init(&arena, MIB(1));
-    struct kv id = { S("dapr-app-id"), str_c(r->options->app_id) };
-    struct app_call call = {
-        .verb = "GET",
-        .path = S("/dapr/config"),
-        .headers = { &id, 1 },
-        .content_type = S("application/json"),
-        .max_answer = ANSWER_MAX,
-    };
-    struct app_answer answer;
     struct error err = { 0 };
     DEADLINE(SEC(5));
-    if (app_do(r->app, &call, &arena, &answer, &err) < 0)
+    if (r->app->channel->config(r->app, &err) < 0)
         log_warn(RUNTIME_SCOPE, "failed to load application configuration: %s", err.text);
-    arena_done(&arena);
 }
 
 CO static void start_deliveries(struct runtime *r)
@@ -116,23 +105,8 @@ static void now_ready(struct runtime *r)
 
 CO static bool probe(struct runtime *r, struct error *err)
 {
-    struct arena arena;
-    arena_init(&arena, MIB(1));
-    str slash = r->options->health_path[0] == '/' ? S("") : S("/");
-    str part[] = { slash, str_c(r->options->health_path) };
-    struct app_call call = {
-        .verb = "GET",
-        .path = arena_join(&arena, part, 2),
-        .max_answer = ANSWER_MAX,
-        .probe = true,
-    };
-    struct app_answer answer = { 0 };
     DEADLINE(MS((uint64_t)r->options->health_timeout_ms));
-    int code = app_do(r->app, &call, &arena, &answer, err);
-    arena_done(&arena);
-    if (code >= 0 && (answer.status < 200 || answer.status > 299))
-        code = fail(err, UNAVAILABLE, NULL, "status %d", answer.status);
-    return code >= 0;
+    return r->app->channel->probe(r->app, str_c(r->options->health_path), err) >= 0;
 }
 
 /* Failures add up; a success below the threshold doesn't take them back (surprise 55). */
