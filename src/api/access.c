@@ -32,3 +32,11 @@ int access_check(struct blocks *b, str target, str verb, struct error *err)
                      "operation: " STR_FMT " verb: " STR_FMT,
                      b->app_id, STR_ARG(str_take(q.operation, 200)), STR_ARG(verb));
 }
+
+bool access_same_secret(str a, str b)
+{
+    unsigned diff = a.n != b.n;
+    for (size_t i = 0; i < a.n; i++)
+        diff |= (unsigned char)a.p[i] ^ (unsigned char)(b.n ? b.p[i % b.n] : 0);
+    return !diff;
+}

@@ -9,3 +9,5 @@
 /* target: as in the request line, with query. Sidecars have no proven identity yet (no mTLS), so
  * that the global default action decides (surprise 62): a name in a header proves nothing. */
 int access_check(struct blocks *b, str target, str verb, struct error *err) WUR;
+/* Equal, taking the same time wherever they differ. */
+bool access_same_secret(str a, str b);

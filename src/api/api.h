@@ -44,3 +44,4 @@ CO void api_handle_grpc_internal(void *api, struct http_exchange *x);
 /* The gRPC API port. */
 CO void api_handle_grpc(void *api, struct http_exchange *x);
 struct blocks *api_blocks(struct api *a);
+const struct api_config *api_config_of(const struct api *a);

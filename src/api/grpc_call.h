@@ -30,13 +30,20 @@ typedef CO int grpc_unary_fn(struct grpc_call *c, const void *in, void **ret_out
 typedef CO int grpc_stream_fn(struct grpc_call *c, struct error *err);
 
 struct grpc_method {
-    const char *name;            /* "GetState" */
+    str name;                    /* "GetState" */
     const char *group, *version; /* for api.allowed and api.denied; NULL: never refused */
     const ProtobufCMessageDescriptor *in, *out;
     grpc_unary_fn *unary; /* one of the two; neither: UNIMPLEMENTED, with .why */
     grpc_stream_fn *stream;
-    const char *why;
+    const char *why; /* static */
 };
+
+const struct grpc_method *grpc_method_find(str name); /* of the service Dapr; NULL: no such */
+const struct grpc_method *grpc_method_at(size_t i);   /* NULL past the end */
+#define DAPR_SERVICE "dapr.proto.runtime.v1.Dapr"
+
+/* What to return where the arena is full. */
+int grpc_no_memory(struct error *err);
 
 /* Streams. 1 = *ret_message is a message of method->in in the arena a, good until a is reset; 0 =
  * the client has half-closed; -INVALID bytes that are no such message. */
@@ -45,6 +52,12 @@ CO int grpc_write(struct grpc_call *c, const ProtobufCMessage *m, struct error *
 
 /* ---- the glue to protobuf-c ---- */
 
+/* A message of that kind with its defaults; NULL: out of memory. */
+void *pb_new(struct arena *a, const ProtobufCMessageDescriptor *d) WUR;
+/* Decodes into the arena. -INTERNAL: no such message (the code that gRPC's own servers answer). */
+int pb_decode(struct arena *a, const ProtobufCMessageDescriptor *d, str bytes, void **ret,
+              struct error *err) WUR;
+int pb_encode(struct arena *a, const ProtobufCMessage *m, str *ret) WUR;
 /* A protobuf text field; NULL and "" are the same. */
 str pb_str(const char *text);
 str pb_bytes(ProtobufCBinaryData d);
@@ -56,3 +69,8 @@ int pb_kvs(struct arena *a, struct Dapr__Proto__Runtime__V1__StringEntry *const 
            struct kvs *ret) WUR;
 int pb_map(struct arena *a, struct kvs kvs, struct Dapr__Proto__Runtime__V1__StringEntry ***ret,
            size_t *ret_n) WUR;
+
+/* ---- the handlers, one file a block ---- */
+
+grpc_unary_fn state_get_rpc, state_bulk_rpc, state_save_rpc, state_delete_rpc,
+    state_delete_bulk_rpc, state_transact_rpc, state_query_rpc;

@@ -243,13 +243,3 @@ CO void api_handle_grpc_internal(void *api, struct http_exchange *x)
     else
         refuse(x, UNIMPLEMENTED, "unknown method");
 }
-
-/* The public gRPC API comes later: until then every method says so. */
-CO void api_handle_grpc(void *api, struct http_exchange *x)
-{
-    if (grpc_is_request(&x->req))
-        refuse(x, UNIMPLEMENTED,
-               "the gRPC API isn't there yet: use the HTTP API on --dapr-http-port");
-    else
-        (void)http_reply(x, 415, NULL, S("this port takes gRPC calls\n"));
-}

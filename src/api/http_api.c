@@ -1,5 +1,6 @@
 #include "api/api.h"
 
+#include "api/access.h"
 #include "api/cors.h"
 #include "api/request.h"
 #include "api/routes.h"
@@ -73,6 +74,11 @@ struct blocks *api_blocks(struct api *a)
     return a->config.blocks;
 }
 
+const struct api_config *api_config_of(const struct api *a)
+{
+    return &a->config;
+}
+
 /* ---- the path ---- */
 
 /* Go's path.Clean on the escaped path; most paths are clean already. */
@@ -104,21 +110,12 @@ static int unescape(struct request *r)
 
 /* ---- who may call what ---- */
 
-/* Equal in any case, taking the same time wherever they differ. */
-static bool same_secret(str a, str b)
-{
-    unsigned diff = a.n != b.n;
-    for (size_t i = 0; i < a.n; i++)
-        diff |= (unsigned char)a.p[i] ^ (unsigned char)(b.n ? b.p[i % b.n] : 0);
-    return !diff;
-}
-
 CO static bool authorized(struct request *r, const struct route *route)
 {
     if (!r->config->token || (route && route->open))
         return true;
     str token = http_headers_get(&r->x->req.headers, S("dapr-api-token"));
-    if (!same_secret(token, str_c(r->config->token))) {
+    if (!access_same_secret(token, str_c(r->config->token))) {
         reply_text(r, 401, S("invalid api token"));
         return false;
     }

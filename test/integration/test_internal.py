@@ -22,54 +22,11 @@ import unittest
 
 import harness
 from harness import fake_host, resource, until
+from wire import field, parse
 
 SERVICE = "dapr.proto.internals.v1.ServiceInvocation"
 VERBS = {"GET": 1, "HEAD": 2, "POST": 3, "PUT": 4, "DELETE": 5}
 FRAME = 2048
-
-
-# ---- protobuf, as much as it takes ----
-
-def varint(n):
-    out = b""
-    while n > 127:
-        out += bytes([n & 127 | 128])
-        n >>= 7
-    return out + bytes([n])
-
-
-def field(number, value):
-    if isinstance(value, int):
-        return varint(number << 3) + varint(value)
-    if isinstance(value, str):
-        value = value.encode()
-    return varint(number << 3 | 2) + varint(len(value)) + value
-
-
-def parse(data):
-    """{number: [values]}"""
-    out, i = {}, 0
-
-    def read():
-        nonlocal i
-        n = shift = 0
-        while True:
-            b = data[i]
-            i += 1
-            n |= (b & 127) << shift
-            shift += 7
-            if b < 128:
-                return n
-    while i < len(data):
-        key = read()
-        if key & 7 == 0:
-            value = read()
-        else:
-            n = read()
-            value = data[i:i + n]
-            i += n
-        out.setdefault(key >> 3, []).append(value)
-    return out
 
 
 def metadata(pairs, number=2):
