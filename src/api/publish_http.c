@@ -90,15 +90,15 @@ static int read_entry(struct request *r, struct json v, struct kvs common, struc
                       struct error *err)
 {
     if (v.type != JSON_OBJECT ||
-        json_string_or(r->a, json_get(v, S("entryId")), S(""), &e->id) < 0 ||
-        json_string_or(r->a, json_get(v, S("contentType")), S(""), &e->content_type) < 0)
+        json_string_or(r->a, json_get_fold(v, S("entryId")), S(""), &e->id) < 0 ||
+        json_string_or(r->a, json_get_fold(v, S("contentType")), S(""), &e->content_type) < 0)
         return refuse(r, err, "DAPR_PUBSUB_UNMARSHAL_EVENTS",
                       "an entry must be an object whose entryId and contentType are strings");
     if (!e->id.n)
         return refuse(r, err, "DAPR_PUBSUB_MARSHAL_EVENTS", "entryId is empty or not given");
-    if (entry_metadata(r, json_get(v, S("metadata")), common, &e->metadata) < 0)
+    if (entry_metadata(r, json_get_fold(v, S("metadata")), common, &e->metadata) < 0)
         return fail(err, EXHAUSTED, NULL, "the request is too large for its memory");
-    return event_bytes(r, json_get(v, S("event")), e->content_type, &e->data, err);
+    return event_bytes(r, json_get_fold(v, S("event")), e->content_type, &e->data, err);
 }
 
 static int check_unique(struct request *r, const struct publish_entry *e, size_t n,

@@ -311,7 +311,7 @@ static int read_status(str body, str id, struct arena *arena, enum event_verdict
     struct json v;
     str status = S("");
     if (json_parse(body, &v, NULL) >= 0)
-        (void)json_string_or(arena, json_get(v, S("status")), S(""), &status);
+        (void)json_string_or(arena, json_get_fold(v, S("status")), S(""), &status);
     if (!status.n || str_eq(status, S("SUCCESS")))
         *ret = EVENT_SUCCESS;
     else if (str_eq(status, S("DROP")))
@@ -411,11 +411,11 @@ static void read_statuses(struct app_bulk *b, str body, struct arena *arena)
     struct json v, item;
     if (json_parse(body, &v, NULL) < 0)
         return;
-    struct json_iter it = json_iter(json_get(v, S("statuses")));
+    struct json_iter it = json_iter(json_get_fold(v, S("statuses")));
     while (json_next(&it, NULL, &item)) {
         str id, status;
-        if (json_string_or(arena, json_get(item, S("entryId")), S(""), &id) < 0 ||
-            json_string_or(arena, json_get(item, S("status")), S(""), &status) < 0)
+        if (json_string_or(arena, json_get_fold(item, S("entryId")), S(""), &id) < 0 ||
+            json_string_or(arena, json_get_fold(item, S("status")), S(""), &status) < 0)
             continue;
         enum event_verdict verdict = str_eq(status, S("SUCCESS")) ? EVENT_SUCCESS
                                      : str_eq(status, S("DROP"))  ? EVENT_DROP

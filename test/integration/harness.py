@@ -294,6 +294,12 @@ def configuration(spec):
     return resource("Configuration", "test", spec)
 
 
+def has_failed(test):
+    """Whether it has failed so far: to be asked by its cleanups."""
+    result = test._outcome.result
+    return any(getattr(t, "test_case", t) is test for t, _ in result.failures + result.errors)
+
+
 class Sidecar:
     def __init__(self, test, app_id="app", app=None, args=(), resources=(), config=None, env=None,
                  wait="/v1.0/healthz", directory=None, expect=0, internal_port=None, app_port=None):
@@ -405,15 +411,13 @@ class Sidecar:
         return self.wait_exit(timeout)
 
     def close(self):
-        outcome = getattr(self.test, "_outcome", None)
         running = self.process.poll() is None
         try:
             status = self.stop()
         except subprocess.TimeoutExpired:
             os.kill(self.pid, signal.SIGABRT)
             status = f"none: it had to be aborted ({self.process.wait()})"
-        failed = outcome is not None and not outcome.success
-        if failed or status != self.expect:
+        if has_failed(self.test) or status != self.expect:
             sys.stderr.write(f"\n--- log of {self.app_id} ({' '.join(self.argv)})\n{self.log()[-8000:]}\n---\n")
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, 0)

@@ -116,6 +116,9 @@ TEST_CO(publish_over_http)
           "{\"entryId\":\"2\",\"event\":{\"b\":1},\"contentType\":\"application/json\"},"
           "{\"entryId\":\"3\",\"event\":\"AQI=\",\"contentType\":\"application/octet-stream\"}]",
           204, "" },
+        { "POST /v1.0/publish/bulk/p/t", NULL, /* as the JavaScript SDK writes it */
+          "[{\"entryID\":\"1\",\"event\":\"a\",\"contentType\":\"text/plain\",\"metadata\":{}}]",
+          204, "" },
         { "POST /v1.0/publish/bulk/p/t", NULL, "[]", 204, "" },
         { "POST /v1.0/publish/bulk/p/t", NULL, "{}", 400, "DAPR_PUBSUB_UNMARSHAL_EVENTS" },
         { "POST /v1.0/publish/bulk/p/t", NULL, "[", 400, "DAPR_PUBSUB_UNMARSHAL_EVENTS" },
@@ -141,7 +144,7 @@ TEST_CO(publish_over_http)
     struct fake *p = fixture_add(&f, "pubsub-bulk", "p", NULL);
     run(&f, rows, COUNT(rows));
     CHECK_STR(p->item[1].key, "a/b c");
-    CHECK_EQ(p->n, 5);
+    CHECK_EQ(p->n, 6);
     p->fail_only = 2;
     struct reply r =
         fixture_call(&f, "POST /v1.0/publish/bulk/p/t", NULL,

@@ -292,6 +292,10 @@ TEST_CO(a_bulk_is_answered_by_entry)
           "{\"entryId\":\"b\",\"status\":\"SUCCESS\"}]}",
           200, 0, 0 },
         { "one missing", "{\"statuses\":[{\"entryId\":\"b\",\"status\":\"SUCCESS\"}]}", 200, 1, 0 },
+        { "names in any case",
+          "{\"Statuses\":[{\"EntryID\":\"a\",\"Status\":\"SUCCESS\"},{\"entryid\":\"b\",\"status\":"
+          "\"DROP\"}]}",
+          200, 0, 0 },
         { "one retry",
           "{\"statuses\":[{\"entryId\":\"a\",\"status\":\"RETRY\"},"
           "{\"entryId\":\"b\",\"status\":\"DROP\"}]}",
