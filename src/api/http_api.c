@@ -280,6 +280,7 @@ CO void api_handle(void *api, struct http_exchange *x)
         return;
     }
     read_trace(&r);
+    AUTO(catalog_unpinp) struct catalog *pin = catalog_pin(r.b);
     struct dispatch d = { &r, find_route(&r), x->req.path };
     if (!cors_handle(r.config->allowed_origins, &r.x) && authorized(&r, d.route))
         pipeline_run(&r.b->http_pipeline, r.x, dispatch, &d);

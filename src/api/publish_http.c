@@ -1,5 +1,6 @@
 #include "api/request.h"
 #include "base/id.h"
+#include "base/map.h"
 #include "block/publish.h"
 #include "format/cloudevent.h"
 

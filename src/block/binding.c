@@ -81,7 +81,7 @@ CO int block_binding_invoke(struct blocks *b, str name, str operation, str data,
                             struct error *err)
 {
     *ret = (struct binding_result){ 0 };
-    struct instance *i = map_get(&b->binding, name);
+    struct instance *i = catalog_get(b, KIND_BINDING, name);
     ptrdiff_t which = -1;
     struct error cause = { 0 };
     if (!operation.n)
@@ -126,6 +126,7 @@ CO static int try_event(void *arg, struct guard_attempt *attempt, struct error *
 CO static int on_event(void *arg, const struct binding_event *e, struct error *err)
 {
     struct binding *x = arg;
+    AUTO(catalog_unpinp) struct catalog *pin = catalog_pin(x->b);
     struct arena arena;
     arena_init(&arena, ARENA_MAX);
     struct event_call call = { .x = x, .e = e, .arena = &arena };
@@ -154,9 +155,9 @@ CO static bool wanted(struct binding *x, uint64_t timeout_ns)
 
 CO void bindings_start(struct blocks *b, uint64_t probe_timeout_ns)
 {
-    struct map_entry *e;
-    for (size_t at = 0; b->app && (e = map_next(&b->binding, &at));) {
-        struct instance *i = e->value;
+    AUTO(catalog_unpinp) struct catalog *c = catalog_pin(b);
+    struct instance *i;
+    for (size_t at = 0; b->app && (i = catalog_next(c, KIND_BINDING, &at));) {
         struct binding *x = i->extra;
         if (!ops(i)->start || x->running || !wanted(x, probe_timeout_ns))
             continue;
@@ -170,9 +171,9 @@ CO void bindings_start(struct blocks *b, uint64_t probe_timeout_ns)
 CO void bindings_stop(struct blocks *b)
 {
     SHIELD();
-    struct map_entry *e;
-    for (size_t at = 0; (e = map_next(&b->binding, &at));) {
-        struct instance *i = e->value;
+    AUTO(catalog_unpinp) struct catalog *c = catalog_pin(b);
+    struct instance *i;
+    for (size_t at = 0; (i = catalog_next(c, KIND_BINDING, &at));) {
         struct binding *x = i->extra;
         if (x->running)
             ops(i)->stop(i->self);

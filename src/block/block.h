@@ -4,10 +4,12 @@
  * answer with the contract's own errors. */
 #pragma once
 
-#include "base/map.h"
+#include "base/list.h"
+#include "block/catalog.h"
 #include "component/kinds.h"
 #include "component/pubsub.h"
 #include "component/state.h"
+#include "fiber/sync.h"
 
 #include <stdatomic.h>
 
@@ -45,9 +47,12 @@ struct pipeline {
 struct blocks {
     const char *app_id, *namespace_; /* namespace_ "default" when the environment has none */
     const char *namespace_raw;       /* "" when the environment has none: several rules want that */
-    struct map state, pubsub, secret, binding, middleware; /* name → struct instance */
-    struct map configuration, lock, crypto;                /* likewise */
-    struct instance *resolver;                             /* NULL: none came up */
+    struct {
+        struct catalog *now;
+    } catalog[64];              /* what is loaded, as each worker sees it: catalog.h */
+    struct list retired;        /* catalogs that were replaced; worker 0, as all that follows */
+    struct wait_group retiring; /* fibers that close what nobody holds any more */
+    struct instance *resolver;  /* NULL: none came up */
     struct resources *resources;
     struct pipeline http_pipeline, app_pipeline;
     const struct endpoint *endpoints;
@@ -60,9 +65,7 @@ struct blocks {
     struct resiliency *resiliency; /* policies by target */
 };
 
-/* Opens nothing: puts an opened instance where its kind belongs. -EXISTS when the name is taken. */
-int blocks_add(struct blocks *b, struct instance *i, struct error *err) WUR;
-void blocks_init(struct blocks *b);
-/* Closes every component (secret stores last) and frees the maps. In a fiber. */
+int blocks_init(struct blocks *b) WUR; /* -EXHAUSTED */
+/* Closes every component. In a fiber. */
 CO void blocks_done(struct blocks *b);
 CO void instance_free(struct instance *i);

@@ -38,14 +38,14 @@ static int refuse(struct error *err, int r, const char *reason, str pubsub)
 int block_publish_check(struct blocks *b, str pubsub, str topic, struct instance **ret,
                         struct error *err)
 {
-    if (!map_count(&b->pubsub))
+    if (!catalog_count(b, KIND_PUBSUB))
         return refuse(
             err, fail(err, PRECONDITION, "ERR_PUBSUB_NOT_CONFIGURED", "pubsub is not configured"),
             "DAPR_PUBSUB_NOT_CONFIGURED", S(""));
     if (!pubsub.n)
         return refuse(err, fail(err, INVALID, "ERR_PUBSUB_EMPTY", "pubsub name is empty"),
                       "DAPR_PUBSUB_NAME_EMPTY", S(""));
-    struct instance *i = map_get(&b->pubsub, pubsub);
+    struct instance *i = catalog_get(b, KIND_PUBSUB, pubsub);
     if (!i)
         return refuse(err,
                       fail(err, INVALID, "ERR_PUBSUB_NOT_FOUND", "pubsub " STR_FMT " not found",

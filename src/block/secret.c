@@ -27,10 +27,10 @@ int secret_attach(struct blocks *b, struct instance *i, struct error *err)
 
 int secret_find(struct blocks *b, str name, struct instance **ret, struct error *err)
 {
-    if (!map_count(&b->secret))
+    if (!catalog_count(b, KIND_SECRET))
         return fail(err, PRECONDITION, "ERR_SECRET_STORES_NOT_CONFIGURED",
                     "secret store is not configured");
-    struct instance *i = map_get(&b->secret, name);
+    struct instance *i = catalog_get(b, KIND_SECRET, name);
     if (!i) /* 401, not 404: surprise 17 */
         return fail(err, INVALID, "ERR_SECRET_STORE_NOT_FOUND",
                     "failed finding secret store with key " STR_FMT, STR_ARG(name));

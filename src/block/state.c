@@ -80,8 +80,8 @@ int state_attach(struct blocks *b, struct instance *i, struct error *err)
 
 int state_find(struct blocks *b, str name, struct instance **ret, struct error *err)
 {
-    bool none = !map_count(&b->state);
-    struct instance *i = none ? NULL : map_get(&b->state, name);
+    bool none = !catalog_count(b, KIND_STATE);
+    struct instance *i = none ? NULL : catalog_get(b, KIND_STATE, name);
     if (i) {
         *ret = i;
         return 0;

@@ -177,7 +177,7 @@ CO int subscriptions_discover(struct blocks *b, struct subscriptions *ret, struc
         if (resource_in_scope(&res->subscription[i].head, str_c(b->app_id)) &&
             add_declarative(b, ret, &res->subscription[i]) < 0)
             return fail(err, EXHAUSTED, NULL, "too many subscriptions");
-    if (!b->app || !b->ask_app || !map_count(&b->pubsub))
+    if (!b->app || !b->ask_app || !catalog_count(b, KIND_PUBSUB))
         return 0; /* surprise 37 */
     int r = discover_programmatic(b, ret, err);
     if (r < 0) { /* the declared ones work all the same */
@@ -191,7 +191,7 @@ CO int subscriptions_discover(struct blocks *b, struct subscriptions *ret, struc
 
 static int check_start(struct subscription *s, struct error *err)
 {
-    s->instance = map_get(&s->blocks->pubsub, s->pubsub);
+    s->instance = catalog_get(s->blocks, KIND_PUBSUB, s->pubsub);
     if (!s->instance)
         return fail(err, NOT_FOUND, NULL, "pubsub " STR_FMT " isn't loaded", STR_ARG(s->pubsub));
     const struct broker *k = s->instance->extra;

@@ -81,12 +81,11 @@ typedef void each_fn(struct json_w *w, const struct instance *i);
 
 static void each_component(struct runtime *r, struct json_w *w, each_fn *fn)
 {
-    struct map *maps[] = { &r->blocks.state, &r->blocks.pubsub, &r->blocks.secret,
-                           &r->blocks.binding, &r->blocks.middleware };
-    for (size_t m = 0; m < COUNT(maps); m++) {
-        struct map_entry *e;
-        for (size_t at = 0; (e = map_next(maps[m], &at));)
-            fn(w, e->value);
+    AUTO(catalog_unpinp) struct catalog *c = catalog_pin(&r->blocks);
+    for (size_t k = 0; k < COMPONENT_KINDS; k++) {
+        struct instance *i;
+        for (size_t at = 0; (i = catalog_next(c, (enum component_kind)k, &at));)
+            fn(w, i);
     }
 }
 
@@ -294,9 +293,9 @@ static void put_topic(struct json_w *w, const struct instance *i, const struct p
 
 CO static void put_topics(struct runtime *r, struct json_w *w)
 {
-    struct map_entry *e;
-    for (size_t at = 0; (e = map_next(&r->blocks.pubsub, &at));) {
-        struct instance *i = e->value;
+    AUTO(catalog_unpinp) struct catalog *c = catalog_pin(&r->blocks);
+    struct instance *i;
+    for (size_t at = 0; (i = catalog_next(c, KIND_PUBSUB, &at));) {
         const struct pubsub_ops *o = CONTAINER_OF(i->type, struct pubsub_ops, t);
         struct pubsub_stats *s = NULL;
         size_t n = 0;

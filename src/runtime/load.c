@@ -48,7 +48,7 @@ CO static int read_secret(void *arg, str store, str name, str key, struct arena 
                           struct error *err)
 {
     struct runtime *r = arg;
-    struct instance *i = map_get(&r->blocks.secret, store);
+    struct instance *i = catalog_get(&r->blocks, KIND_SECRET, store);
     if (!i)
         return fail(err, NOT_FOUND, NULL, "secret store " STR_FMT " isn't loaded", STR_ARG(store));
     const struct secret_ops *ops = CONTAINER_OF(i->type, struct secret_ops, t);
@@ -216,7 +216,7 @@ CO static int load_one(struct runtime *r, const struct component_resource *c, st
     if (code >= 0)
         code = attach(r, c, i, err);
     if (code >= 0)
-        code = blocks_add(&r->blocks, i, err);
+        code = catalog_add(&r->blocks, i, err);
     if (code < 0)
         instance_free(i);
     return code;
@@ -340,7 +340,7 @@ static int build_pipeline(struct runtime *r, const struct config_handlers *h, st
     if (!ret->v)
         return fail(err, EXHAUSTED, NULL, "out of memory");
     for (size_t i = 0; i < h->n; i++) {
-        struct instance *m = map_get(&r->blocks.middleware, h->v[i].name);
+        struct instance *m = catalog_get(&r->blocks, KIND_MIDDLEWARE, h->v[i].name);
         if (m && str_ieq(str_c(m->type->type), h->v[i].type))
             ret->v[ret->n++] = m;
     }
@@ -365,7 +365,7 @@ static bool lacks_secrets(const struct runtime *r, const struct component_resour
     bool refers = false;
     for (size_t i = 0; i < c->metadata.n; i++)
         refers = refers || c->metadata.v[i].from.secret.name.n;
-    return refers && c->secret_store.n && !map_get(&r->blocks.secret, c->secret_store);
+    return refers && c->secret_store.n && !catalog_get(&r->blocks, KIND_SECRET, c->secret_store);
 }
 
 CO static int load_all(struct runtime *r, struct error *err)
@@ -396,7 +396,7 @@ static void check_secret_scopes(const struct runtime *r)
 {
     const struct configuration *c = &r->resources->config;
     for (size_t i = 0; i < c->n_secret_scopes; i++)
-        if (!map_get(&r->blocks.secret, c->secret_scope[i].store))
+        if (!catalog_get(&r->blocks, KIND_SECRET, c->secret_scope[i].store))
             log_warn(SCOPE,
                      "Secrets configuration added for '" STR_FMT
                      "', but no matching secret store was found",

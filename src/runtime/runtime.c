@@ -61,14 +61,15 @@ int runtime_new(const struct options *options, const struct runtime_app *app, st
     if (code < 0)
         return code;
     struct runtime *r = mem_zalloc(sizeof *r);
-    if (!r)
+    if (!r || blocks_init(&r->blocks) < 0) {
+        mem_free(r);
         return fail(err, EXHAUSTED, NULL, "out of memory");
+    }
     r->options = options;
     if (app)
         r->inside = *app;
     arena_init(&r->arena, ARENA_MAX);
     pthread_mutex_init(&r->lock, NULL);
-    blocks_init(&r->blocks);
     r->blocks.app_id = options->app_id;
     r->blocks.namespace_raw = options->namespace_ ? options->namespace_ : "";
     r->blocks.namespace_ = r->blocks.namespace_raw[0] ? r->blocks.namespace_raw : "default";

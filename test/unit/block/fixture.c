@@ -267,16 +267,11 @@ static const struct resolver_ops fake_resolver = {
 static const struct row {
     const char *kind;
     const struct component_type *type;
-    size_t map; /* offset in struct blocks; 0 = the resolver */
 } rows[] = {
-    { "state", &fake_state.t, offsetof(struct blocks, state) },
-    { "state-small", &fake_state_small.t, offsetof(struct blocks, state) },
-    { "pubsub", &fake_pubsub.t, offsetof(struct blocks, pubsub) },
-    { "pubsub-bulk", &fake_pubsub_bulk.t, offsetof(struct blocks, pubsub) },
-    { "secret", &fake_secret.t, offsetof(struct blocks, secret) },
-    { "secret-small", &fake_secret_small.t, offsetof(struct blocks, secret) },
-    { "binding", &fake_binding.t, offsetof(struct blocks, binding) },
-    { "resolver", &fake_resolver.t, 0 },
+    { "state", &fake_state.t },     { "state-small", &fake_state_small.t },
+    { "pubsub", &fake_pubsub.t },   { "pubsub-bulk", &fake_pubsub_bulk.t },
+    { "secret", &fake_secret.t },   { "secret-small", &fake_secret_small.t },
+    { "binding", &fake_binding.t }, { "resolver", &fake_resolver.t },
 };
 
 /* ---- putting them in ---- */
@@ -323,17 +318,18 @@ struct fake *fixture_add(struct fixture *f, const char *kind, const char *name,
         (void)str_cut(str_c(fields[n]), '=', &kv[n].key, &kv[n].value);
     i->metadata = (struct kvs){ kv, n };
     attach(f, row, i);
-    if (!row->map)
+    struct error err = { 0 };
+    if (component_kind_of(row->type->kind) == COMPONENT_KINDS)
         f->b.resolver = i;
     else
-        REQUIRE(map_put((struct map *)((char *)&f->b + row->map), str_c(name), i, NULL) == 0);
+        REQUIRE(catalog_add(&f->b, i, &err) == 0, "%s", err.text);
     return fake;
 }
 
 struct instance *fixture_instance(struct fixture *f, const char *kind, const char *name)
 {
     const struct row *row = row_of(kind);
-    return map_get((struct map *)((char *)&f->b + row->map), str_c(name));
+    return catalog_get(&f->b, component_kind_of(row->type->kind), str_c(name));
 }
 
 /* ---- the app ---- */
@@ -392,7 +388,7 @@ void fixture_open(struct fixture *f, const char *yaml)
     struct error err = { 0 };
     *f = (struct fixture){ 0 };
     arena_init(&f->arena, MIB(64));
-    blocks_init(&f->b);
+    REQUIRE(blocks_init(&f->b) == 0);
     f->b.app_id = "me";
     f->b.namespace_ = "default";
     f->b.namespace_raw = "";
