@@ -98,6 +98,7 @@ CO static int call_unary(struct grpc_call *c, struct error *err)
     int r = grpc_read(c, c->a, &in, err);
     if (r == 0)
         return fail(err, UNIMPLEMENTED, NULL, "a unary call needs one message");
+    AUTO(catalog_unpinp) struct catalog *pin = catalog_pin(c->b);
     if (r > 0)
         r = c->method->unary(c, in, &out, err);
     if (r >= 0 && !out && !(out = pb_new(c->a, c->method->out)))

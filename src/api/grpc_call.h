@@ -26,7 +26,9 @@ struct grpc_call {
  * empty one. */
 typedef CO int grpc_unary_fn(struct grpc_call *c, const void *in, void **ret_out,
                              struct error *err);
-/* Reads with grpc_read(), answers with grpc_write(); returning 0 ends the call with OK. */
+/* Reads with grpc_read(), answers with grpc_write(); returning 0 ends the call with OK. A unary
+ * handler runs under a pin of the catalog (block/catalog.h); a stream may live for days, so that it
+ * pins for itself, and only while it uses a component. */
 typedef CO int grpc_stream_fn(struct grpc_call *c, struct error *err);
 
 struct grpc_method {
