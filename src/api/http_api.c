@@ -4,6 +4,7 @@
 #include "api/cors.h"
 #include "api/request.h"
 #include "api/routes.h"
+#include "api/trace_http.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -202,8 +203,12 @@ static void log_request(const struct request *r, const struct route *route, uint
     if (!r->config->log_requests || (health && c->log_omit_health_checks == TRI_YES))
         return;
     char method[512], code[16], took[32], size[32];
-    if (c->log_obfuscate_urls == TRI_YES && route)
-        snprintf(method, sizeof method, "%s", route->name);
+    bool obfuscate = c->log_obfuscate_urls == TRI_YES;
+    if (obfuscate && r->callee.n) /* by a header too: its path is the app's */
+        snprintf(method, sizeof method, "InvokeService/" STR_FMT,
+                 STR_ARG(str_take(r->callee, 200)));
+    else if (obfuscate)
+        snprintf(method, sizeof method, "%s", route ? route->name : "InvokeService");
     else
         snprintf(method, sizeof method, STR_FMT " " STR_FMT, STR_ARG(r->x->req.method),
                  STR_ARG(str_take(r->path, 400)));
@@ -282,11 +287,14 @@ CO void api_handle(void *api, struct http_exchange *x)
     read_trace(&r);
     AUTO(catalog_unpinp) struct catalog *pin = catalog_pin(r.b);
     struct dispatch d = { &r, find_route(&r), x->req.path };
-    if (!cors_handle(r.config->allowed_origins, &r.x) && authorized(&r, d.route))
+    struct span span;
+    if (trace_http_begin(&r, &span) && !cors_handle(r.config->allowed_origins, &r.x) &&
+        authorized(&r, d.route))
         pipeline_run(&r.b->http_pipeline, r.x, dispatch, &d);
     r.x = x;
     measure(&r, d.route, start);
     log_request(&r, d.route, start);
+    trace_http_end(&r, d.route, &span);
 }
 
 CO void api_handle_public(void *api, struct http_exchange *x)

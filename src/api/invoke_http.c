@@ -108,7 +108,12 @@ static bool find_target(struct request *r, struct invoke_target *t, struct error
         fail(err, INTERNAL, "ERR_DIRECT_INVOKE", "invalid escape in the app id");
         return false;
     }
-    return set_id(r, id, t, err) >= 0 && set_method(r, method, t, err) >= 0;
+    r->callee = id;
+    r->callee_method = method;
+    if (set_id(r, id, t, err) < 0 || set_method(r, method, t, err) < 0)
+        return false;
+    r->callee_method = t->method;
+    return true;
 }
 
 CO void invoke_route(struct request *r)

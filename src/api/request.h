@@ -19,6 +19,7 @@ struct request {
     str part[PATH_PARTS]; /* what the pattern's {…} and * matched; unescaped by query rules
                              (surprise 3) */
     struct trace_context trace;
+    str callee, callee_method; /* of a service invocation, as it was asked for; empty = none */
 };
 
 /* metadata.<key>=value of the query; the first of a key counts. */
