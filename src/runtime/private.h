@@ -7,6 +7,7 @@
 #include "block/invoke.h"
 #include "block/subscribe.h"
 #include "component/resource.h"
+#include "runtime/export.h"
 #include "runtime/runtime.h"
 #include "telemetry/feed.h"
 
@@ -33,6 +34,8 @@ struct runtime {
     struct blocks blocks;
     struct app *app;
     struct api *api;
+    struct tracing tracing;
+    struct exporter *exporter; /* NULL: nobody gets spans */
 
     struct http_server *internal;
     struct http_server *servers[SERVERS_MAX]; /* APIs, public, metrics */

@@ -7,6 +7,7 @@
 #include "loop/worker.h"
 #include "runtime/private.h"
 #include "telemetry/metrics.h"
+#include "telemetry/span.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -161,7 +162,7 @@ static int load_resources(struct runtime *r, struct error *err)
                                    r->resources->n_resiliencies, err);
     r->blocks.resources = r->resources;
     r->blocks.resiliency = r->resiliency;
-    r->blocks.trace_zero = !r->resources->config.loaded;
+    r->blocks.trace_zero = !r->resources->config.loaded || r->resources->config.tracing.present;
     return r->resiliency ? 0 : fail(err, EXHAUSTED, NULL, "out of memory");
 }
 
@@ -345,6 +346,24 @@ static int make_app(struct runtime *r, struct error *err)
     return 0;
 }
 
+/* Spans are on before anything is served, and go on to be sent until everything has ended. */
+static int start_tracing(struct runtime *r, struct error *err)
+{
+    struct tracing *t = &r->tracing;
+    char sampler[TRACER_TEXT];
+    int code = tracing_read(&r->resources->config.tracing, str_c(r->options->app_id), environment,
+                            NULL, &r->arena, t, err);
+    if (code < 0)
+        return code;
+    tracer_describe(t->rate, sampler);
+    log_info(RUNTIME_SCOPE, "Dapr trace sampler initialized: %s", sampler);
+    bool record = t->on && (t->n_targets || t->to_stdout);
+    if (record)
+        code = export_start(t, &r->exporter, err);
+    tracer_setup(&(struct tracer_config){ .on = t->on, .rate = t->rate, .record = record });
+    return code;
+}
+
 /* What the Configuration asks of the metrics; some of it can't be had yet. */
 static void configure_metrics(const struct config_metrics *m)
 {
@@ -385,6 +404,8 @@ int runtime_start(struct runtime *r, struct error *err)
     r->start_ns = clock_now_ns();
     metrics_setup(r->options->app_id);
     int code = load_resources(r, err);
+    if (code >= 0)
+        code = start_tracing(r, err);
     if (code >= 0)
         code = make_api(r, err);
     if (code >= 0)
@@ -493,6 +514,15 @@ static size_t stop_servers(struct runtime *r, uint64_t until)
     return cut;
 }
 
+/* The last spans, within what is left of the grace. */
+static void stop_tracing(struct runtime *r, uint64_t until)
+{
+    static const uint64_t LONGEST = SEC(5);
+    uint64_t now = clock_now_ns();
+    export_stop(TAKE(r->exporter), until > now ? min_u64(until - now, LONGEST) : 0);
+    tracer_setup(&(struct tracer_config){ 0 });
+}
+
 size_t runtime_stop(struct runtime *r)
 {
     if (!started(r))
@@ -504,7 +534,9 @@ size_t runtime_stop(struct runtime *r)
     (void)worker_run(worker_at(0), "drain", drain_step, r);
     atomic_store(&r->stopping, true);
     (void)worker_run(worker_at(0), "deregister", deregister_step, r); /* nobody finds us any more */
-    size_t cut = stop_servers(r, seconds ? clock_now_ns() + SEC((uint64_t)seconds) : UINT64_MAX);
+    uint64_t until = seconds ? clock_now_ns() + SEC((uint64_t)seconds) : UINT64_MAX;
+    size_t cut = stop_servers(r, until);
+    stop_tracing(r, until);
     atomic_store(&r->outbound_ready, false);
     return cut;
 }
@@ -516,6 +548,7 @@ void runtime_free(struct runtime *r)
     if (started(r))
         (void)runtime_stop(r);
     (void)stop_servers(r, 0); /* of a start that failed */
+    stop_tracing(r, 0);
     if (workers_count())
         (void)worker_run(worker_at(0), "close", close_step, r);
     invoker_free(r->blocks.invoker);
