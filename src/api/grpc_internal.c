@@ -173,7 +173,8 @@ CO static void call_stream(struct blocks *b, struct http_exchange *x)
     buf_init(&i.out, FRAME_MESSAGE_MAX);
     arena_init(&i.scratch, 2 * FRAME_MESSAGE_MAX);
     struct error err = { 0 };
-    str caller = internal_received(x->arena, &i.x.req.headers);
+    struct internal_call call;
+    internal_received(&call, b, &i.x.req, target, &x->req.headers);
     r = access_check(b, target, i.x.req.method, &err);
     if (r >= 0)
         r = invoke_app(b, &i.x, target, &err);
@@ -181,7 +182,7 @@ CO static void call_stream(struct blocks *b, struct http_exchange *x)
         refuse(x, err.code ? err.code : INTERNAL, err.text);
     else if (!i.x.started && !x->ended)
         refuse(x, INTERNAL, NO_ANSWER);
-    internal_answered(caller, i.x.started ? i.x.status : 500);
+    internal_answered(&call, i.x.started ? i.x.status : 500);
     buf_done(&i.out);
     arena_done(&i.scratch);
 }
@@ -204,8 +205,9 @@ CO static void call_unary(struct blocks *b, struct http_exchange *x)
     http_memory_init(&m, &req, f.data, x->arena, UNARY_REPLY_MAX);
     AUTO(buf_done) struct buf out;
     buf_init(&out, UNARY_REPLY_MAX + MIB(1));
-    str caller = internal_received(x->arena, &req.headers);
-    r = access_check(b, target, req.method, &err);
+    struct internal_call call;
+    internal_received(&call, b, &m.x.req, target, &x->req.headers);
+    r = access_check(b, target, m.x.req.method, &err);
     if (r >= 0)
         r = invoke_app(b, &m.x, target, &err);
     if (r < 0)
@@ -217,7 +219,7 @@ CO static void call_unary(struct blocks *b, struct http_exchange *x)
         refuse(x, EXHAUSTED, "error invoking app channel: the answer is too large for CallLocal");
     else if (grpc_send(x, buf_str(&out)) >= 0)
         (void)grpc_finish(x, OK, S(""), S(""), NULL);
-    internal_answered(caller, m.x.started ? m.x.status : 500);
+    internal_answered(&call, m.x.started ? m.x.status : 500);
     http_memory_done(&m);
 }
 

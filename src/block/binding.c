@@ -5,6 +5,7 @@
 #include "block/channel.h"
 #include "block/guard.h"
 #include "block/observe.h"
+#include "telemetry/span.h"
 
 enum { ARENA_MAX = 64 << 20 };
 static const char SCOPE[] = "dapr.runtime.processor";
@@ -111,15 +112,36 @@ struct event_call {
     int last_status;
 };
 
+/* An event begins a trace. */
+static void begin_span(const struct binding *x, struct span *ret)
+{
+    static const struct trace_context none;
+    str name = str_c(x->instance->name);
+    span_start(ret, &none, SPAN_SERVER);
+    if (!span_recorded(ret))
+        return;
+    span_name(ret, (str[]){ S("bindings/"), name }, 2);
+    span_attr(ret, S("db.name"), name);
+    span_attr(ret, S("db.system"), S("bindings"));
+    span_attr(ret, S("db.connection_string"), S("bindings"));
+    span_attr_joined(ret, S("db.statement"), (str[]){ S("POST "), x->path }, 2);
+    span_attr(ret, S("rpc.service"), S("Dapr"));
+}
+
 /* Exactly 200 is success for the policy; after the retries any 2xx will do (surprise 53). */
 CO static int try_event(void *arg, struct guard_attempt *attempt, struct error *err)
 {
     struct event_call *c = arg;
     struct app *app = c->x->b->app;
-    struct app_binding_event e = { str_c(c->x->instance->name), c->x->path, c->e };
+    struct span span;
+    begin_span(c->x, &span);
+    struct app_binding_event e = { str_c(c->x->instance->name), c->x->path, c->e, span.context };
     struct app_binding_answer answer;
     int r = app->channel->binding(app, &e, c->arena, &answer, &attempt->http_status, err);
     c->last_status = attempt->http_status;
+    if (r < 0)
+        span_fail(&span, err ? str_c(err->text) : S("failed"));
+    span_end(&span);
     return r;
 }
 

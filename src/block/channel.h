@@ -11,6 +11,7 @@
 #include "component/pubsub.h"
 #include "component/resource.h"
 #include "format/cloudevent.h"
+#include "telemetry/trace.h"
 
 enum { CHANNEL_ANSWER_MAX = 4 << 20 };
 
@@ -28,6 +29,7 @@ struct app_event { /* one message, to one route */
     const struct pubsub_message *m;
     str body;                    /* the cloud event's text */
     const struct cloudevent *ce; /* the same, read */
+    struct trace_context trace;  /* goes along in headers or metadata; may be none */
 };
 
 struct app_bulk_entry {
@@ -65,6 +67,7 @@ struct app_subscriptions {
 struct app_binding_event {
     str name, path; /* of the binding; path: "/" + its route or name */
     const struct binding_event *e;
+    struct trace_context trace; /* goes along in headers or metadata; may be none */
 };
 struct app_binding_answer {
     str data;

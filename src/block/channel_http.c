@@ -7,7 +7,6 @@
 #include "block/relay.h"
 #include "http/memory.h"
 #include "telemetry/metrics.h"
-#include "telemetry/trace.h"
 
 #include <stdio.h>
 
@@ -279,28 +278,28 @@ CO static int http_invoke(struct app *a, struct http_exchange *x, str target, st
 
 /* ---- messages ---- */
 
-static int event_headers(const struct app_event *e, struct arena *arena, struct kvs *ret)
+/* The metadata as headers, the trace's and one more of ours: they win over the metadata's own. */
+static int tell_headers(struct kvs metadata, const struct trace_context *trace, struct kv more,
+                        struct arena *arena, struct kvs *ret)
 {
-    struct kvs metadata = e->m->metadata;
     struct kv *h = arena_alloc(arena, (metadata.n + 3) * sizeof *h);
     size_t at = 0;
+    bool traced = trace->parent[0];
     if (!h)
         return -EXHAUSTED;
-    str parent = trace_parent_valid(e->ce->traceparent) ? e->ce->traceparent : e->ce->traceid;
-    bool traced = trace_parent_valid(parent);
     for (size_t i = 0; i < metadata.n; i++) {
         str key = metadata.v[i].key;
-        bool ours = str_ieq(key, S("pubsubName")) ||
+        bool ours = (more.key.n && str_ieq(key, more.key)) ||
                     (traced && (str_ieq(key, S("traceparent")) || str_ieq(key, S("tracestate"))));
         if (!ours)
             h[at++] = metadata.v[i];
     }
-    h[at++] = (struct kv){ S("pubsubName"), e->pubsub };
-    if (traced) {
-        h[at++] = (struct kv){ S("traceparent"), parent };
-        if (e->ce->tracestate.n)
-            h[at++] = (struct kv){ S("tracestate"), e->ce->tracestate };
-    }
+    if (more.key.n)
+        h[at++] = more;
+    if (traced)
+        h[at++] = (struct kv){ S("traceparent"), str_c(trace->parent) };
+    if (traced && trace->state.n)
+        h[at++] = (struct kv){ S("tracestate"), trace->state };
     *ret = (struct kvs){ h, at };
     return 0;
 }
@@ -337,7 +336,8 @@ CO static int http_event(struct app *a, const struct app_event *e, struct arena 
         .max_answer = EVENT_ANSWER_MAX,
     };
     struct app_answer answer;
-    if (event_headers(e, arena, &call.headers) < 0)
+    struct kv pubsub = { S("pubsubName"), e->pubsub };
+    if (tell_headers(e->m->metadata, &e->trace, pubsub, arena, &call.headers) < 0)
         return fail(err, EXHAUSTED, NULL, "the message doesn't fit into memory");
     int r = ask(a, &call, arena, &answer, err);
     if (r < 0)
@@ -597,12 +597,13 @@ CO static int http_binding(struct app *a, const struct app_binding_event *e, str
     struct app_call call = {
         .verb = "POST",
         .path = e->path,
-        .headers = e->e->metadata,
         .body = e->e->data,
         .content_type = S("application/json"),
     };
     struct app_answer answer;
     *ret = (struct app_binding_answer){ 0 };
+    if (tell_headers(e->e->metadata, &e->trace, (struct kv){ 0 }, arena, &call.headers) < 0)
+        return fail(err, EXHAUSTED, NULL, "the event doesn't fit into memory");
     int r = ask(a, &call, arena, &answer, err);
     if (r < 0)
         return r;

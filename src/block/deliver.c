@@ -8,6 +8,7 @@
 #include "block/publish.h"
 #include "format/cel.h"
 #include "format/cloudevent.h"
+#include "telemetry/span.h"
 
 enum { ARENA_MAX = 256 << 20 };
 
@@ -114,15 +115,39 @@ static const char *status_text(enum event_verdict v)
     return text[v];
 }
 
+/* The event says whose trace it belongs to; without tracing its context goes on as it is. */
+static void begin_span(const struct subscription *s, const struct cloudevent *ce, struct span *ret)
+{
+    struct trace_context from;
+    trace_read(&from, trace_parent_valid(ce->traceparent) ? ce->traceparent : ce->traceid,
+               ce->tracestate);
+    span_start(ret, &from, SPAN_SERVER);
+    if (!span_recorded(ret))
+        return;
+    span_name(ret, (str[]){ S("pubsub/"), s->topic }, 2);
+    span_attr(ret, S("messaging.system"), S("pubsub"));
+    span_attr(ret, S("messaging.destination.name"), s->topic);
+}
+
+static void end_span(struct span *s, enum event_verdict verdict, const struct error *err)
+{
+    if (verdict == EVENT_RETRY)
+        span_fail(s, err && err->code ? str_c(err->text) : S("RETRY"));
+    span_end(s);
+}
+
 CO static int tell(struct delivery *d, struct guard_attempt *attempt, struct error *err)
 {
     struct subscription *s = d->s;
-    struct app_event e = { d->path, s->topic, s->pubsub, d->m, d->body, &d->ce };
+    struct span span;
+    begin_span(s, &d->ce, &span);
+    struct app_event e = { d->path, s->topic, s->pubsub, d->m, d->body, &d->ce, span.context };
     d->verdict = EVENT_RETRY;
     int r = s->blocks->app->channel->event(s->blocks->app, &e, d->arena, &d->verdict,
                                            &attempt->http_status, err);
     if (r < 0)
         d->verdict = EVENT_RETRY;
+    end_span(&span, d->verdict, err);
     d->status = status_text(d->verdict);
     if (r < 0 || d->verdict != EVENT_RETRY)
         return r;
@@ -234,6 +259,15 @@ CO static int settle(struct bulk_delivery *d, size_t i, enum event_verdict verdi
     return verdict == EVENT_DROP && d->s->dead_letter.n ? dead_letter(&one, err) : 0;
 }
 
+/* One for each message: they may come from as many traces. NULL: tracing is off, or no memory. */
+static struct span *begin_spans(const struct bulk_delivery *d, const struct app_bulk *bulk)
+{
+    struct span *s = tracer_on() ? arena_alloc(d->arena, bulk->n * sizeof *s) : NULL;
+    for (size_t i = 0; s && i < bulk->n; i++)
+        begin_span(d->s, bulk->entry[i].ce, &s[i]);
+    return s;
+}
+
 CO static int try_bulk(void *arg, struct guard_attempt *attempt, struct error *err)
 {
     struct bulk_delivery *d = arg;
@@ -243,7 +277,10 @@ CO static int try_bulk(void *arg, struct guard_attempt *attempt, struct error *e
     attempt->stop = &d->s->blocks->draining;
     if (gather(d, &bulk, &at) < 0)
         return fail(err, EXHAUSTED, NULL, "the bulk doesn't fit into memory");
+    struct span *spans = begin_spans(d, &bulk);
     int r = app->channel->bulk(app, &bulk, d->arena, &attempt->http_status, err);
+    for (size_t k = 0; spans && k < bulk.n; k++)
+        end_span(&spans[k], r < 0 ? EVENT_RETRY : bulk.entry[k].verdict, err);
     if (r < 0)
         return r;
     for (size_t k = 0; k < bulk.n; k++) {

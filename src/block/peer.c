@@ -3,6 +3,7 @@
 #include "block/frames.h"
 #include "block/invoke.h"
 #include "http/grpc.h"
+#include "telemetry/trace.h"
 
 static const str METHOD = { "/" INTERNAL_SERVICE "/CallLocalStream",
                             sizeof "/" INTERNAL_SERVICE "/CallLocalStream" - 1 };
@@ -150,13 +151,33 @@ static int set_answer(struct relay *r, struct peer_stream *s, struct error *err)
     return 0;
 }
 
+/* The trace once more, as a daprd reads it: in the call's own metadata. */
+static int trace_metadata(const struct http_request *req, char bin[TRACE_BINARY_TEXT + 1],
+                          struct arena *a, struct http_headers *ret)
+{
+    struct trace_context t;
+    http_headers_init(ret, a);
+    trace_read(&t, http_headers_get(&req->headers, S("traceparent")),
+               http_headers_get(&req->headers, S("tracestate")));
+    str binary = trace_binary_text(&t, bin);
+    int code = binary.n ? http_headers_add(ret, S("grpc-trace-bin"), binary) : 0;
+    if (code >= 0 && binary.n)
+        code = http_headers_add(ret, S("traceparent"),
+                                http_headers_get(&req->headers, S("traceparent")));
+    return code >= 0 && t.state.n ? http_headers_add(ret, S("tracestate"), t.state) : code;
+}
+
 CO static int open_stream(struct relay *r, struct http_client *client, const char *address,
                           const struct http_request *req, struct peer_stream **ret,
                           struct error *err)
 {
     struct http_call *call;
+    struct http_headers metadata;
+    char bin[TRACE_BINARY_TEXT + 1];
+    if (trace_metadata(req, bin, r->x->arena, &metadata) < 0)
+        return fail(err, EXHAUSTED, NULL, "out of memory");
     int code =
-        grpc_call_start(client, address, str_c(address), METHOD, NULL, UINT64_MAX, &call, err);
+        grpc_call_start(client, address, str_c(address), METHOD, &metadata, UINT64_MAX, &call, err);
     if (code < 0)
         return code;
     struct peer_stream *s = arena_zalloc(http_call_arena(call), sizeof *s);

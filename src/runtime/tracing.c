@@ -50,9 +50,9 @@ static int add_pair(struct reader *x, str pair, bool escaped, bool header, const
     str key, value;
     if (!str_trim(pair).n)
         return 0;
-    if (!str_cut(pair, '=', &key, &value) || !str_trim(key).n)
+    if (!str_cut(pair, '=', &key, &value) || !str_trim(key).n) /* a header may be a secret */
         return fail(x->err, INVALID, NULL, "tracing: \"" STR_FMT "\" in %s is not key=value",
-                    STR_ARG(str_take(pair, 60)), where);
+                    STR_ARG(header ? S("…") : str_take(pair, 60)), where);
     key = str_trim(key);
     value = str_trim(value);
     if (escaped && (uri_decode(x->a, value, URI_PATH, &value) < 0 ||
@@ -60,7 +60,7 @@ static int add_pair(struct reader *x, str pair, bool escaped, bool header, const
         return fail(x->err, INVALID, NULL, "tracing: a broken %%-escape in %s", where);
     if (header && (!http_is_token(key) || !http_is_field_value(value)))
         return fail(x->err, INVALID, NULL, "tracing: %s has no header's name or value in it",
-                    where); /* it may be a secret: not shown */
+                    where);
     if (to->n == HEADERS_MAX)
         return fail(x->err, INVALID, NULL, "tracing: more than %d pairs in %s", HEADERS_MAX, where);
     kv[to->n++] = (struct kv){ header ? lower(x->a, key) : key, value };

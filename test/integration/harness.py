@@ -327,7 +327,7 @@ class Sidecar:
             argv += ["--app-port", str(app_port or app.port)]
         self.argv = argv + [str(a) for a in args]
         self.env = {k: v for k, v in os.environ.items()
-                    if k not in ("DAPR_API_TOKEN", "APP_API_TOKEN", "NAMESPACE")}
+                    if k not in ("DAPR_API_TOKEN", "APP_API_TOKEN", "NAMESPACE") and not k.startswith("OTEL_")}
         self.env.update(env or {})
         self.log_path = os.path.join(self.dir, f"{app_id}-{self.http}.log")
         self.start()

@@ -59,6 +59,9 @@ static void pair_close(struct pair *p)
     fixture_close(&p->f);
 }
 
+/* Headers that the next call has besides X-Mine. */
+static struct kvs more_headers;
+
 static int call(struct pair *p, const char *verb, const char *target, str body, str *ret,
                 struct http_headers *ret_headers)
 {
@@ -70,6 +73,9 @@ static int call(struct pair *p, const char *verb, const char *target, str body, 
                                 .content_length = (int64_t)body.n };
     http_headers_init(&req.headers, &p->f.arena);
     REQUIRE(http_headers_add(&req.headers, S("X-Mine"), S("1")) == 0);
+    for (size_t i = 0; i < more_headers.n; i++)
+        REQUIRE(http_headers_add(&req.headers, more_headers.v[i].key, more_headers.v[i].value) ==
+                0);
     REQUIRE(http_call_start(p->http, p->door_address, &req, body, true, &c, &err) == 0, "%s",
             err.text);
     REQUIRE(http_call_response(c, &res, &err) == 0, "%s", err.text);
@@ -103,6 +109,44 @@ TEST_LOOP(a_call_arrives_as_it_was_made)
     CHECK_STR(http_headers_get(&p.f.seen, S("x-mine")), "1");
     CHECK(!http_headers_has(&h, S("proa-direct")), "that's between sidecars");
     pair_close(&p);
+}
+
+/* The metadata of the last gRPC call, and what it is passed on to. */
+static struct pair *listening;
+static char seen_bin[64], seen_parent[64], seen_state[64];
+
+CO static void listen_in(void *arg, struct http_exchange *x)
+{
+    const struct http_headers *h = &x->req.headers;
+    snprintf(seen_bin, sizeof seen_bin, STR_FMT, STR_ARG(http_headers_get(h, S("grpc-trace-bin"))));
+    snprintf(seen_parent, sizeof seen_parent, STR_FMT,
+             STR_ARG(http_headers_get(h, S("traceparent"))));
+    snprintf(seen_state, sizeof seen_state, STR_FMT, STR_ARG(http_headers_get(h, S("tracestate"))));
+    api_handle_internal(listening->f.api, x);
+}
+
+TEST_LOOP(the_calls_metadata_have_the_trace_in_binary_too)
+{
+    static const char PARENT[] = "00-404142434445464748494a4b4c4d4e4f-6162636465666768-01";
+    struct kv h[] = { { S("traceparent"), str_c(PARENT) }, { S("tracestate"), S("a=b") } };
+    struct http_server_config config = { .h2 = true, .max_header_bytes = 8192 };
+    struct pair p;
+    str got;
+    pair_open(&p);
+    struct http_server *ear = harness_open(listen_in, NULL, &config);
+    snprintf(p.internal_address, 64, "127.0.0.1:%u", http_server_port(ear));
+    listening = &p;
+    more_headers = (struct kvs){ h, 2 };
+    CHECK_EQ(call(&p, "GET", "/m", S(""), &got, NULL), 200);
+    more_headers = (struct kvs){ 0 };
+    CHECK_TEXT(seen_bin, "AABAQUJDREVGR0hJSktMTU5PAWFiY2RlZmdoAgE");
+    CHECK_TEXT(seen_parent, PARENT);
+    CHECK_TEXT(seen_state, "a=b");
+    CHECK_STR(http_headers_get(&p.f.seen, S("traceparent")), PARENT);
+    CHECK_EQ(call(&p, "GET", "/m", S(""), &got, NULL), 200);
+    CHECK_TEXT(seen_bin, "", "without a trace there is none");
+    pair_close(&p);
+    (void)harness_close(ear, SEC(5));
 }
 
 static void echo(struct fixture *f, struct http_exchange *x)
