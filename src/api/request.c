@@ -1,5 +1,6 @@
 #include "api/request.h"
 
+#include "base/id.h"
 #include "format/uri.h"
 
 int request_metadata(struct request *r, struct kvs *ret)
@@ -45,6 +46,50 @@ CO int request_json(struct request *r, struct json *ret, struct error *err)
     if (json_parse(body, ret, &where) < 0)
         return fail(err, INVALID, "ERR_MALFORMED_REQUEST", "failed deserializing HTTP body: %s",
                     where.text);
+    return 0;
+}
+
+struct json request_field(struct json v, str camel, str snake)
+{
+    struct json f = json_get(v, camel);
+    if (json_is_null(f))
+        f = json_get(v, snake);
+    return json_is_null(f) ? (struct json){ 0 } : f;
+}
+
+static int bad_field(struct error *err, str name, const char *wanted)
+{
+    return fail(err, INVALID, "ERR_MALFORMED_REQUEST",
+                "failed deserializing HTTP body: " STR_FMT " must be %s", STR_ARG(name), wanted);
+}
+
+int request_text(struct request *r, struct json v, str camel, str snake, str *ret,
+                 struct error *err)
+{
+    int code = json_string_or(r->a, request_field(v, camel, snake), S(""), ret);
+    return code == -INVALID ? bad_field(err, camel, "a string") : code;
+}
+
+int request_base64(struct request *r, struct json v, str camel, str snake, str *ret,
+                   struct error *err)
+{
+    str text;
+    int code = request_text(r, v, camel, snake, &text, err);
+    if (code < 0)
+        return code;
+    while (str_ends(text, S("=")))
+        text.n--;
+    size_t n = (text.n + 3) / 4 * 4, len;
+    char *padded = arena_alloc(r->a, n), *bytes = arena_alloc(r->a, n);
+    if (!padded || !bytes)
+        return -EXHAUSTED;
+    for (size_t i = 0; i < n; i++) {
+        char c = i < text.n ? text.p[i] : '=';
+        padded[i] = c == '-' ? '+' : c == '_' ? '/' : c;
+    }
+    if (!base64_decode(str_of(padded, n), bytes, &len))
+        return bad_field(err, camel, "bytes in base64");
+    *ret = str_of(bytes, len);
     return 0;
 }
 

@@ -28,6 +28,14 @@ int request_metadata(struct request *r, struct kvs *ret) WUR;
 CO int request_body(struct request *r, str *ret, struct error *err) WUR;
 /* The body as JSON; the error has ERR_MALFORMED_REQUEST and Go's words. */
 CO int request_json(struct request *r, struct json *ret, struct error *err) WUR;
+/* The member of a protobuf message's JSON form: "resourceId" or "resource_id"; null is absent. */
+struct json request_field(struct json v, str camel, str snake);
+/* Such a member's text or bytes (base64 of either alphabet, padded or not); absent: empty. -INVALID
+ * says which member is wrong. */
+int request_text(struct request *r, struct json v, str camel, str snake, str *ret,
+                 struct error *err) WUR;
+int request_base64(struct request *r, struct json v, str camel, str snake, str *ret,
+                   struct error *err) WUR;
 /* An object of strings into kvs; other scalars as they are written. */
 int request_kvs(struct request *r, struct json v, struct kvs *ret) WUR;
 
@@ -47,3 +55,7 @@ route_fn invoke_route, fallback_route;
 route_fn metadata_get_route, metadata_put_route, shutdown_route, healthz_route, outbound_route,
     feed_route;
 route_fn binding_route;
+route_fn configuration_get_route, configuration_subscribe_route, configuration_unsubscribe_route;
+route_fn lock_route, unlock_route;
+route_fn subtle_get_key_route, subtle_encrypt_route, subtle_decrypt_route, subtle_wrap_route,
+    subtle_unwrap_route, subtle_sign_route, subtle_verify_route;

@@ -11,6 +11,8 @@ CO void instance_free(struct instance *i)
 {
     if (!i)
         return;
+    if (i->extra_stop)
+        i->extra_stop(i);
     if (i->self && i->type->close)
         i->type->close(i->self);
     if (i->extra_free)

@@ -29,6 +29,7 @@ struct instance {
     const char *file; /* for people: where it was defined */
     unsigned line;
     void *extra; /* of the block that serves this kind: key prefix, topic scopes … */
+    CO void (*extra_stop)(struct instance *i); /* before it is closed; NULL = nothing to do */
     void (*extra_free)(void *extra);
 };
 

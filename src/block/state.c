@@ -1,22 +1,21 @@
 #include "block/state.h"
 
 #include "base/clock.h"
-#include "base/mem.h"
 #include "block/guard.h"
+#include "block/keyprefix.h"
 #include "block/observe.h"
 #include "block/parallel.h"
 
 #include <stdio.h>
 
 enum { BULK_PARALLEL = 10, BULK_PARALLEL_MAX = 100 /* whatever the caller asks for */ };
-static const str SEPARATOR = { "||", 2 };
 
 enum op { GET, SET, DELETE, QUERY, TRANSACTION, BULK_GET, N_OPS };
 static const char *const op_name[] = { "get", "set", "delete", "query", "transaction", "bulk_get" };
 
 /* What the block keeps with each store: instance.extra. */
 struct store {
-    char *prefix; /* "app||"; "" = none */
+    str prefix; /* "app||"; "" = none */
     struct policy *policy;
     struct observer observer[N_OPS];
 };
@@ -31,51 +30,19 @@ static struct store *store_of(const struct instance *i)
     return i->extra;
 }
 
-static void store_free(void *extra)
-{
-    struct store *s = extra;
-    mem_free(s->prefix);
-    mem_free(s);
-}
-
-/* keyPrefix: appid (default), name, namespace, none, or any other text as it is; lower case. */
-static str prefix_of(struct blocks *b, struct instance *i, struct arena *a)
-{
-    str mode = kvs_get(i->metadata, S("keyPrefix"));
-    if (!mode.n || str_ieq(mode, S("appid")))
-        return str_c(b->app_id);
-    if (str_ieq(mode, S("name")))
-        return str_c(i->name);
-    if (str_ieq(mode, S("none")))
-        return S("");
-    if (str_ieq(mode, S("namespace")))
-        return b->namespace_raw[0] ? arena_printf(a, "%s.%s", b->namespace_raw, b->app_id)
-                                   : str_c(b->app_id);
-    str lower = arena_dup(a, mode);
-    for (size_t k = 0; k < lower.n; k++)
-        if (lower.p[k] >= 'A' && lower.p[k] <= 'Z')
-            ((char *)lower.p)[k] |= 0x20;
-    return lower;
-}
-
 int state_attach(struct blocks *b, struct instance *i, struct error *err)
 {
-    str prefix = prefix_of(b, i, &i->arena);
-    if (!prefix.p)
-        return fail(err, EXHAUSTED, NULL, "out of memory");
-    if (str_contains(prefix, SEPARATOR))
-        return fail(err, INVALID, "ERR_MALFORMED_REQUEST",
-                    "keyPrefix of component %s can't contain '||': choose another", i->name);
-    struct store *s = mem_zalloc(sizeof *s);
+    str prefix;
+    int r = keyprefix_of(b, i, &prefix, err);
+    if (r < 0)
+        return r;
+    struct store *s = arena_zalloc(&i->arena, sizeof *s);
     if (!s)
         return fail(err, EXHAUSTED, NULL, "out of memory");
-    i->extra = s;
-    i->extra_free = store_free;
-    str part[] = { prefix, prefix.n ? SEPARATOR : S("") };
-    str joined = arena_join(&i->arena, part, COUNT(part));
-    s->prefix = joined.p ? mem_dup(joined.p, joined.n) : NULL;
+    s->prefix = prefix;
     s->policy = policy_component(b->resiliency, str_c(i->name), "Statestore", POLICY_OUTBOUND);
-    return s->prefix ? 0 : fail(err, EXHAUSTED, NULL, "out of memory");
+    i->extra = s;
+    return 0;
 }
 
 int state_find(struct blocks *b, str name, struct instance **ret, struct error *err)
@@ -102,27 +69,27 @@ bool state_has(const struct instance *store, unsigned feature)
 
 static int full_key(struct instance *store, str key, struct arena *a, str *ret, struct error *err)
 {
-    if (str_contains(key, SEPARATOR)) {
-        int r = fail(err, INVALID, "ERR_MALFORMED_REQUEST",
-                     "input key/keyPrefix '" STR_FMT "' can't contain '||'", STR_ARG(key));
-        fail_reason(err, "DAPR_STATE_ILLEGAL_KEY", "state", str_c(store->name));
-        if (err)
-            snprintf(err->violation, sizeof err->violation, STR_FMT, STR_ARG(str_take(key, 31)));
+    struct error cause = { 0 };
+    int r = keyprefix_join(store_of(store)->prefix, key, a, ret, &cause);
+    if (r >= 0)
         return r;
-    }
-    str part[] = { str_c(store_of(store)->prefix), key };
-    *ret = arena_join(a, part, 2);
-    return ret->p ? 0 : fail(err, EXHAUSTED, NULL, "the request is too large for its memory");
+    if (r != -INVALID)
+        return fail(err, cause.code, NULL, "%s", cause.text);
+    r = fail(err, INVALID, "ERR_MALFORMED_REQUEST", "%s", cause.text);
+    fail_reason(err, "DAPR_STATE_ILLEGAL_KEY", "state", str_c(store->name));
+    if (err)
+        snprintf(err->violation, sizeof err->violation, STR_FMT, STR_ARG(str_take(key, 31)));
+    return r;
 }
 
 /* The key as the app knows it: the second part, as the contract reads it (surprise 16). */
 static str short_key(str key)
 {
-    ptrdiff_t at = str_find(key, SEPARATOR);
+    ptrdiff_t at = str_find(key, KEY_SEPARATOR);
     if (at < 0)
         return key;
-    str rest = str_skip(key, (size_t)at + SEPARATOR.n);
-    at = str_find(rest, SEPARATOR);
+    str rest = str_skip(key, (size_t)at + KEY_SEPARATOR.n);
+    at = str_find(rest, KEY_SEPARATOR);
     return at < 0 ? rest : str_take(rest, (size_t)at);
 }
 

@@ -1,6 +1,9 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "block/binding.h"
+#include "block/configuration.h"
+#include "block/crypto.h"
+#include "block/lock.h"
 #include "block/publish.h"
 #include "block/secret.h"
 #include "block/state.h"
@@ -159,15 +162,20 @@ static const char *hint(str type, struct arena *a)
 static int attach(struct runtime *r, const struct component_resource *c, struct instance *i,
                   struct error *err)
 {
+    static const struct {
+        const char *kind;
+        int (*attach)(struct blocks *b, struct instance *i, struct error *err);
+    } row[] = {
+        { "state", state_attach },      { "secretstores", secret_attach },
+        { "bindings", binding_attach }, { "configuration", configuration_attach },
+        { "lock", lock_attach },        { "crypto", crypto_attach },
+    };
     str kind = str_c(i->type->kind);
-    if (str_eq(kind, S("state")))
-        return state_attach(&r->blocks, i, err);
     if (str_eq(kind, S("pubsub")))
         return publish_attach(&r->blocks, i, namespaced(c), err);
-    if (str_eq(kind, S("secretstores")))
-        return secret_attach(&r->blocks, i, err);
-    if (str_eq(kind, S("bindings")))
-        return binding_attach(&r->blocks, i, err);
+    for (size_t k = 0; k < COUNT(row); k++)
+        if (str_eq(kind, str_c(row[k].kind)))
+            return row[k].attach(&r->blocks, i, err);
     return 0;
 }
 

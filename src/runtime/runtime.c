@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "block/configuration.h"
 #include "format/duration.h"
 #include "loop/worker.h"
 #include "runtime/private.h"
@@ -450,6 +451,7 @@ CO static void drain_step(void *arg)
         (void)fiber_sleep(MS(1));
     }
     life_stop_deliveries(r);
+    configuration_stop(&r->blocks); /* the streams that wait for changes end */
 }
 
 CO static void deregister_step(void *arg)
@@ -462,6 +464,7 @@ CO static void close_step(void *arg)
 {
     struct runtime *r = arg;
     subscriptions_done(&r->subscriptions);
+    configuration_stop(&r->blocks);
     blocks_done(&r->blocks);
 }
 

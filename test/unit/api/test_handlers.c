@@ -212,3 +212,130 @@ TEST_CO(metadata_can_be_set_within_limits)
     run(&f, rows, COUNT(rows));
     fixture_close(&f);
 }
+
+TEST_CO(configuration_over_http)
+{
+    static const struct row none[] = {
+        { "GET /v1.0/configuration/c", NULL, NULL, 500, "ERR_CONFIGURATION_STORE_NOT_CONFIGURED" },
+    };
+    static const struct row rows[] = {
+        { "GET /v1.0/configuration/x", NULL, NULL, 400, "ERR_CONFIGURATION_STORE_NOT_FOUND" },
+        { "GET /v1.0/configuration/c", NULL, NULL, 200,
+          "{\"a\":{\"value\":\"\\u003c1\\u003e\",\"version\":\"1\"},\"b\":{" },
+        { "GET /v1.0-alpha1/configuration/c?key=b", NULL, NULL, 200, "{\"b\":{\"value\":\"2\"" },
+        { "GET /v1.0/configuration/c?key=b&key=nobody&metadata.x=y", NULL, NULL, 200, "{\"b\":{" },
+        { "GET /v1.0/configuration/c?key=nobody", NULL, NULL, 204, "" },
+        { "GET /v1.0/configuration/x/subscribe", NULL, NULL, 400, "STORE_NOT_FOUND" },
+        { "GET /v1.0/configuration/c/subscribe?key=a", NULL, NULL, 200, "{\"id\":\"" },
+        { "GET /v1.0/configuration/c/some-id/unsubscribe", NULL, NULL, 500, "{\"message\":\"" },
+        { "GET /v1.0/configuration/x/some-id/unsubscribe", NULL, NULL, 400, "STORE_NOT_FOUND" },
+    };
+    struct fixture f;
+    fixture_open(&f, NULL);
+    run(&f, none, COUNT(none));
+    struct fake *e = fixture_add(&f, "configuration", "c", NULL);
+    e->item[e->n++] = (struct kv){ S("b"), S("2") };
+    e->item[e->n++] = (struct kv){ S("a"), S("<1>") };
+    run(&f, rows, COUNT(rows));
+    struct reply r = fixture_call(&f, "GET /v1.0-alpha1/configuration/c/subscribe", NULL, NULL);
+    struct json v;
+    str id;
+    REQUIRE(json_parse(r.body, &v, NULL) == 0);
+    REQUIRE(json_string(&f.arena, json_get(v, S("id")), &id) == 0);
+    str path =
+        arena_printf(&f.arena, "GET /v1.0/configuration/c/" STR_FMT "/unsubscribe", STR_ARG(id));
+    r = fixture_call(&f, path.p, NULL, NULL);
+    CHECK_EQ(r.status, 200);
+    CHECK_STR(r.body, "{\"ok\":true}");
+    CHECK_EQ(fixture_call(&f, path.p, NULL, NULL).status, 500);
+    f.b.app = NULL;
+    r = fixture_call(&f, "GET /v1.0/configuration/c/subscribe", NULL, NULL);
+    CHECK_EQ(r.status, 500);
+    CHECK(str_contains(r.body, S("ERR_APP_CHANNEL_NIL")));
+    f.b.app = f.app;
+    fixture_close(&f);
+}
+
+TEST_CO(locks_over_http_s18)
+{
+    static const struct row rows[] = {
+        { "POST /v1.0-alpha1/lock/l", NULL,
+          "{\"resourceId\":\"r\",\"lockOwner\":\"o\",\"expiryInSeconds\":10}", 200,
+          "{\"success\":true}" },
+        { "POST /v1.0-alpha1/lock/l", NULL,
+          "{\"resource_id\":\"r\",\"lock_owner\":\"p\",\"expiry_in_seconds\":\"10\"}", 200,
+          "{\"success\":false}" },
+        { "POST /v1.0-alpha1/lock/x", NULL, "{\"resourceId\":\"r\",\"lockOwner\":\"o\"}", 400,
+          "ExpiryInSeconds is not positive" },
+        { "POST /v1.0-alpha1/lock/l", NULL,
+          "{\"resourceId\":\"r\",\"lockOwner\":\"o\",\"expiryInSeconds\":1.5}", 400,
+          "ERR_MALFORMED_REQUEST" },
+        { "POST /v1.0-alpha1/lock/l", NULL,
+          "{\"resourceId\":\"r\",\"lockOwner\":\"o\",\"expiryInSeconds\":2147483648}", 400,
+          "ERR_MALFORMED_REQUEST" },
+        { "POST /v1.0-alpha1/lock/l", NULL, "{\"resourceId\":7,\"expiryInSeconds\":1}", 400,
+          "resourceId must be a string" },
+        { "POST /v1.0-alpha1/lock/l", NULL, "{\"resourceId\":null,\"expiryInSeconds\":1}", 400,
+          "ResourceId is empty" },
+        { "POST /v1.0-alpha1/lock/l", NULL, "nonsense", 400, "ERR_MALFORMED_REQUEST" },
+        { "POST /v1.0-alpha1/unlock/l", NULL, "{\"resourceId\":\"r\",\"lockOwner\":\"p\"}", 200,
+          "{\"status\":2}" },
+        { "POST /v1.0-alpha1/unlock/l", NULL, "{\"resourceId\":\"r\",\"lockOwner\":\"o\"}", 200,
+          "{\"status\":0}" },
+        { "POST /v1.0-alpha1/unlock/l", NULL, "{\"resourceId\":\"r\",\"lockOwner\":\"o\"}", 200,
+          "{\"status\":1}" },
+        { "POST /v1.0-alpha1/unlock/x", NULL, "{\"resourceId\":\"r\",\"lockOwner\":\"o\"}", 400,
+          "ERR_LOCK_STORE_NOT_FOUND" },
+    };
+    struct fixture f;
+    fixture_open(&f, NULL);
+    fixture_add(&f, "lock", "l", NULL);
+    run(&f, rows, COUNT(rows));
+    fixture_close(&f);
+}
+
+/* The fake turns each byte around: "AAEC" (0 1 2) ↔ "//79". */
+TEST_CO(subtle_crypto_over_http)
+{
+    static const struct row rows[] = {
+        { "POST /v1.0-alpha1/subtlecrypto/x/sign", NULL, "{}", 400,
+          "ERR_CRYPTO_PROVIDER_NOT_FOUND" },
+        { "POST /v1.0-alpha1/subtlecrypto/c/encrypt", NULL, "{\"plaintext\":\"AAEC\"}", 200,
+          "{\"ciphertext\":\"//79\",\"tag\":\"dGFn\"}" },
+        { "POST /v1.0-alpha1/subtlecrypto/c/decrypt", NULL,
+          "{\"ciphertext\":\"__79\",\"tag\":\"dGFn\",\"keyName\":\"k\"}", 200,
+          "{\"plaintext\":\"AAEC\"}" },
+        { "POST /v1.0-alpha1/subtlecrypto/c/decrypt", NULL,
+          "{\"ciphertext\":\"//79\",\"tag\":\"AA\"}", 500, "\"ERR_CRYPTO\"" },
+        { "POST /v1.0-alpha1/subtlecrypto/c/wrapkey", NULL, "{\"plaintext_key\":\"AAEC\"}", 200,
+          "{\"wrappedKey\":\"//79\",\"tag\":\"dGFn\"}" },
+        { "POST /v1.0-alpha1/subtlecrypto/c/unwrapkey", NULL,
+          "{\"wrappedKey\":\"//79\",\"tag\":\"dGFn\"}", 200, "{\"plaintextKey\":\"AAEC\"}" },
+        { "POST /v1.0-alpha1/subtlecrypto/c/sign", NULL, "{\"digest\":\"AAEC\"}", 200,
+          "\"signature\":\"//79\"" },
+        { "POST /v1.0-alpha1/subtlecrypto/c/verify", NULL, "{\"signature\":\"Z29vZA\"}", 200,
+          "{\"valid\":true}" },
+        { "POST /v1.0-alpha1/subtlecrypto/c/verify", NULL, "{\"signature\":\"AAAA\"}", 200, "{}" },
+        { "POST /v1.0-alpha1/subtlecrypto/c/getkey", NULL, "{\"name\":\"k\"}", 200,
+          "{\"name\":\"k\",\"publicKey\":\"-----BEGIN" },
+        { "POST /v1.0-alpha1/subtlecrypto/c/getkey", NULL, "{\"name\":\"k\",\"format\":\"JSON\"}",
+          200, "\"publicKey\":\"{}\"" },
+        { "POST /v1.0-alpha1/subtlecrypto/c/getkey", NULL, "{\"name\":\"k\",\"format\":1}", 200,
+          "\"publicKey\":\"{}\"" },
+        { "POST /v1.0-alpha1/subtlecrypto/c/getkey", NULL, "{\"format\":\"DER\"}", 400,
+          "ERR_BAD_REQUEST" },
+        { "POST /v1.0-alpha1/subtlecrypto/c/encrypt", NULL, "{\"plaintext\":\"A\"}", 400,
+          "plaintext must be bytes in base64" },
+        { "POST /v1.0-alpha1/subtlecrypto/c/encrypt", NULL, "{\"plaintext\":{}}", 400,
+          "plaintext must be a string" },
+        { "POST /v1.0-alpha1/subtlecrypto/c/encrypt", NULL, "", 400, "ERR_MALFORMED_REQUEST" },
+    };
+    struct fixture f;
+    fixture_open(&f, NULL);
+    struct reply r = fixture_call(&f, "POST /v1.0-alpha1/subtlecrypto/c/sign", NULL, "{}");
+    CHECK_EQ(r.status, 500);
+    CHECK(str_contains(r.body, S("ERR_CRYPTO_PROVIDERS_NOT_CONFIGURED")));
+    fixture_add(&f, "crypto", "c", NULL);
+    run(&f, rows, COUNT(rows));
+    fixture_close(&f);
+}

@@ -1,6 +1,9 @@
 #include "fixture.h"
 
 #include "block/binding.h"
+#include "block/configuration.h"
+#include "block/crypto.h"
+#include "block/lock.h"
 #include "block/publish.h"
 #include "block/secret.h"
 #include "block/state.h"
@@ -264,14 +267,145 @@ static const struct resolver_ops fake_resolver = {
     .resolve = do_resolve,
 };
 
+/* ---- configuration, locks, crypto ---- */
+
+CO static int configuration_get(void *self, const str *keys, size_t n_keys, struct kvs metadata,
+                                struct arena *a, struct configuration_item **ret, size_t *ret_n,
+                                struct error *err)
+{
+    struct fake *f = self;
+    int r = begin(f, err);
+    if (r < 0)
+        return r;
+    *ret = arena_zalloc(a, (n_keys + 1) * (f->n + 1) * sizeof **ret);
+    for (size_t i = 0; i < f->n; i++)
+        for (size_t k = 0; k < (n_keys ? n_keys : 1); k++)
+            if (!n_keys || str_eq(keys[k], f->item[i].key))
+                (*ret)[(*ret_n)++] =
+                    (struct configuration_item){ f->item[i].key, f->item[i].value, S("1"), { 0 } };
+    return 0;
+}
+
+CO static int configuration_subscribe(void *self, const struct configuration_subscription *s,
+                                      void **ret_sub, struct error *err)
+{
+    struct fake *f = self;
+    int r = begin(f, err);
+    if (r < 0)
+        return r;
+    f->watch = *s;
+    f->subscribed = true;
+    *ret_sub = f;
+    return 0;
+}
+
+static const struct configuration_ops fake_configuration = {
+    .t = { HEAD("configuration", "configuration.fake") },
+    .get = configuration_get,
+    .subscribe = configuration_subscribe,
+    .unsubscribe = unsubscribe,
+};
+static const struct configuration_ops fake_configuration_small = {
+    .t = { HEAD("configuration", "configuration.small") },
+    .get = configuration_get,
+};
+
+/* item: resource and owner. */
+CO static int try_lock(void *self, str resource, str owner, int64_t expiry_s, bool *ret,
+                       struct error *err)
+{
+    struct fake *f = self;
+    int r = begin(f, err);
+    *ret = r == 0;
+    for (size_t i = 0; i < f->n; i++)
+        if (str_eq(f->item[i].key, resource) && f->item[i].value.n)
+            *ret = false;
+    if (*ret)
+        keep(f, resource, owner);
+    return r;
+}
+
+CO static int unlock(void *self, str resource, str owner, enum unlock_status *ret,
+                     struct error *err)
+{
+    struct fake *f = self;
+    int r = begin(f, err);
+    *ret = UNLOCK_DOES_NOT_EXIST;
+    for (size_t i = 0; i < f->n && r == 0; i++) {
+        if (!str_eq(f->item[i].key, resource) || !f->item[i].value.n)
+            continue;
+        *ret = str_eq(f->item[i].value, owner) ? UNLOCK_SUCCESS : UNLOCK_BELONGS_TO_OTHERS;
+        if (*ret == UNLOCK_SUCCESS)
+            f->item[i].value = S("");
+    }
+    return r;
+}
+
+static const struct lock_ops fake_lock = {
+    .t = { HEAD("lock", "lock.fake") },
+    .try_lock = try_lock,
+    .unlock = unlock,
+};
+
+CO static int crypto_get_key(void *self, str key, enum crypto_key_format format, struct arena *a,
+                             str *ret, struct error *err)
+{
+    int r = begin(self, err);
+    if (r == 0)
+        *ret = format == CRYPTO_KEY_JSON ? S("{}") : S("-----BEGIN PUBLIC KEY-----");
+    return r;
+}
+
+/* What encrypts also decrypts: each byte is turned around, the tag is fixed. */
+CO static int crypto_flip(void *self, const struct crypto_input *in, struct arena *a,
+                          struct crypto_output *ret, struct error *err)
+{
+    int r = begin(self, err);
+    char *p = arena_alloc(a, in->data.n);
+    for (size_t i = 0; p && i < in->data.n; i++)
+        p[i] = (char)~in->data.p[i];
+    if (in->tag.n && !str_eq(in->tag, S("tag")))
+        return fail(err, INVALID, NULL, "the tag is wrong");
+    *ret = (struct crypto_output){ str_of(p, in->data.n), in->tag.n ? S("") : S("tag") };
+    return p ? r : -EXHAUSTED;
+}
+
+CO static int crypto_verify(void *self, const struct crypto_input *in, bool *ret, struct error *err)
+{
+    int r = begin(self, err);
+    *ret = str_eq(in->tag, S("good"));
+    return r;
+}
+
+static const struct crypto_ops fake_crypto = {
+    .t = { HEAD("crypto", "crypto.fake") },
+    .get_key = crypto_get_key,
+    .encrypt = crypto_flip,
+    .decrypt = crypto_flip,
+    .wrap_key = crypto_flip,
+    .unwrap_key = crypto_flip,
+    .sign = crypto_flip,
+    .verify = crypto_verify,
+};
+static const struct crypto_ops fake_crypto_small = { .t = { HEAD("crypto", "crypto.small") } };
+
 static const struct row {
     const char *kind;
     const struct component_type *type;
 } rows[] = {
-    { "state", &fake_state.t },     { "state-small", &fake_state_small.t },
-    { "pubsub", &fake_pubsub.t },   { "pubsub-bulk", &fake_pubsub_bulk.t },
-    { "secret", &fake_secret.t },   { "secret-small", &fake_secret_small.t },
-    { "binding", &fake_binding.t }, { "resolver", &fake_resolver.t },
+    { "state", &fake_state.t },
+    { "state-small", &fake_state_small.t },
+    { "pubsub", &fake_pubsub.t },
+    { "pubsub-bulk", &fake_pubsub_bulk.t },
+    { "secret", &fake_secret.t },
+    { "secret-small", &fake_secret_small.t },
+    { "binding", &fake_binding.t },
+    { "resolver", &fake_resolver.t },
+    { "configuration", &fake_configuration.t },
+    { "configuration-small", &fake_configuration_small.t },
+    { "lock", &fake_lock.t },
+    { "crypto", &fake_crypto.t },
+    { "crypto-small", &fake_crypto_small.t },
 };
 
 /* ---- putting them in ---- */
@@ -297,6 +431,12 @@ static void attach(struct fixture *f, const struct row *row, struct instance *i)
         r = secret_attach(&f->b, i, &err);
     else if (str_eq(str_c(row->kind), S("binding")))
         r = binding_attach(&f->b, i, &err);
+    else if (str_starts(str_c(row->kind), S("configuration")))
+        r = configuration_attach(&f->b, i, &err);
+    else if (str_eq(str_c(row->kind), S("lock")))
+        r = lock_attach(&f->b, i, &err);
+    else if (str_starts(str_c(row->kind), S("crypto")))
+        r = crypto_attach(&f->b, i, &err);
     REQUIRE(r == 0, "%s", err.text);
 }
 
@@ -423,6 +563,7 @@ void fixture_open(struct fixture *f, const char *yaml)
 void fixture_close(struct fixture *f)
 {
     api_free(f->api);
+    configuration_stop(&f->b);
     blocks_done(&f->b);
     app_free(f->app);
     resiliency_free(f->b.resiliency);

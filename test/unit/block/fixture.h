@@ -6,6 +6,7 @@
 #include "api/api.h"
 #include "block/app.h"
 #include "block/subscribe.h"
+#include "component/configuration.h"
 #include "component/resource.h"
 #include "http/memory.h"
 #include "test/testing.h"
@@ -24,6 +25,7 @@ struct fake {
     struct kvs metadata[FAKE_ITEMS]; /* of each message; the slices are the publisher's */
     size_t n;
     struct pubsub_subscription sub;
+    struct configuration_subscription watch;
     bool subscribed;
     struct arena arena;
 };
@@ -48,7 +50,8 @@ struct fixture {
 void fixture_open(struct fixture *f, const char *yaml);
 void fixture_close(struct fixture *f);
 /* kind: "state", "state-small" (gets and writes alone), "pubsub", "pubsub-bulk", "secret",
- * "secret-small", "binding", "resolver". fields: "name=value", NULL at the end; may be NULL. */
+ * "secret-small", "binding", "configuration", "configuration-small" (gets alone), "lock", "crypto",
+ * "crypto-small" (nothing), "resolver". fields: "name=value", NULL at the end; may be NULL. */
 struct fake *fixture_add(struct fixture *f, const char *kind, const char *name,
                          const char *const *fields);
 struct instance *fixture_instance(struct fixture *f, const char *kind, const char *name);
