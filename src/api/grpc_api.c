@@ -1,6 +1,7 @@
 #include "api/access.h"
 #include "api/errors.h"
 #include "api/grpc_call.h"
+#include "api/trace_grpc.h"
 #include "base/clock.h"
 #include "component/config.h"
 #include "component/resource.h"
@@ -98,6 +99,8 @@ CO static int call_unary(struct grpc_call *c, struct error *err)
     int r = grpc_read(c, c->a, &in, err);
     if (r == 0)
         return fail(err, UNIMPLEMENTED, NULL, "a unary call needs one message");
+    if (r > 0)
+        trace_grpc_tell(c, in);
     AUTO(catalog_unpinp) struct catalog *pin = catalog_pin(c->b);
     if (r > 0)
         r = c->method->unary(c, in, &out, err);
@@ -173,10 +176,12 @@ CO void api_handle_grpc(void *api, struct http_exchange *x)
         .a = x->arena,
     };
     struct error err = { 0 };
+    struct span span;
     http_headers_init(&c.headers, x->arena);
-    trace_read(&c.trace, http_headers_get(&x->req.headers, S("traceparent")),
-               http_headers_get(&x->req.headers, S("tracestate")));
-    int r = run(&c, &err);
+    int r = trace_grpc_begin(&c, &span, &err);
+    if (r >= 0)
+        r = run(&c, &err);
     if (!x->ended)
         finish(&c, r, &err);
+    trace_grpc_end(&c, &span, &err);
 }

@@ -10,6 +10,7 @@
 #include <protobuf-c/protobuf-c.h>
 
 struct grpc_method;
+struct span;
 
 struct grpc_call {
     struct api *api;
@@ -19,6 +20,7 @@ struct grpc_call {
     struct arena *a;
     const struct grpc_method *method;
     struct trace_context trace;
+    struct span *span;           /* of the call; trace_grpc.h */
     struct http_headers headers; /* initial metadata of the answer, such as metadata.<key> */
 };
 

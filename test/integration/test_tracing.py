@@ -8,7 +8,6 @@ import concurrent.futures
 import json
 import os
 import re
-import struct
 import sys
 import threading
 import time
@@ -25,43 +24,12 @@ import unittest
 
 import harness
 from harness import component, configuration, fake_host, resource, until
+from wire import field, parse
 
 EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 SAMPLED, UNSAMPLED = f"00-{TRACE}-{PARENT}-01", f"00-{TRACE}-{PARENT}-00"
 KINDS = ("", "INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER")
-
-
-def parse(data):
-    """Protobuf: {number: [values]}"""
-    out, i = {}, 0
-
-    def varint():
-        nonlocal i
-        n = shift = 0
-        while True:
-            b = data[i]
-            i += 1
-            n |= (b & 127) << shift
-            shift += 7
-            if b < 128:
-                return n
-    while i < len(data):
-        key = varint()
-        kind = key & 7
-        if kind == 0:
-            value = varint()
-        elif kind in (1, 5):
-            size = 8 if kind == 1 else 4
-            value = int.from_bytes(data[i:i + size], "little")
-            i += size
-        else:
-            n = varint()
-            value = data[i:i + n]
-            assert len(value) == n, "cut off"
-            i += n
-        out.setdefault(key >> 3, []).append(value)
-    return out
 
 
 def first(message, number, default=b""):
@@ -603,6 +571,65 @@ class Daprd(Tracing):
         span = c.wait(name="CallLocal/callee/m")[0]
         self.assertEqual((span.trace, span.parent, span.kind), (TRACE, PARENT, "SERVER"))
         self.assertEqual(ids(app.got("/m")[0].headers["traceparent"]), (TRACE, span.id, True))
+
+
+@unittest.skipIf(grpc is None, "grpcio isn't installed: see requirements.txt")
+class GrpcApi(Tracing):
+    """grpcio keeps grpc-trace-bin of answers to itself, so that contexts are seen by traceparent and spans."""
+
+    def calls(self, s):
+        channel = grpc.insecure_channel(f"127.0.0.1:{s.grpc}")
+        self.addCleanup(channel.close)
+        return lambda method, request=b"", **metadata: channel.unary_unary(
+            "/dapr.proto.runtime.v1.Dapr/" + method)(
+                request, metadata=[(k.replace("_", "-"), v) for k, v in metadata.items()], timeout=harness.WAIT)
+
+    def test_calls_have_spans_with_what_they_ask_for(self):
+        s, c = self.traced(resources=[component("store", "state.in-memory")])
+        call = self.calls(s)
+        call("GetState", field(1, "store") + field(2, "k"), traceparent=SAMPLED, tracestate="a=b", dapr_tenant="seven")
+        span = c.wait(name="/dapr.proto.runtime.v1.Dapr/GetState")[0]
+        self.assertEqual((span.trace, span.parent, span.kind, span.error), (TRACE, PARENT, "CLIENT", None))
+        want = {"db.system": "state", "db.name": "store", "db.connection_string": "state", "rpc.service": "Dapr",
+                "db.statement": span.name, "dapr.api": span.name, "dapr.protocol": "grpc", "dapr.status_code": "0",
+                "dapr-tenant": "seven"}
+        self.assertEqual({k: v for k, v in span.tags.items() if k in want}, want)
+
+    def test_the_binary_context_counts_before_traceparent(self):
+        s, c = self.traced(resources=[component("store", "state.in-memory")])
+        self.calls(s)("GetState", field(1, "store") + field(2, "k"), traceparent=f"00-{'9' * 32}-{PARENT}-01",
+                      grpc_trace_bin=Daprd.binary(TRACE, PARENT))
+        self.assertEqual(c.wait(name="/dapr.proto.runtime.v1.Dapr/GetState")[0].trace, TRACE)
+
+    def test_errors_are_the_spans_status(self):
+        s, c = self.traced()
+        with self.assertRaises(grpc.RpcError) as e:
+            self.calls(s)("GetState", field(1, "none") + field(2, "k"))
+        span = c.wait(name="/dapr.proto.runtime.v1.Dapr/GetState")[0]
+        self.assertEqual((span.error, span.tags["dapr.status_code"]),
+                         (e.exception.details(), str(e.exception.code().value[0])))
+
+    def test_malformed_baggage_is_refused_and_good_one_comes_back(self):
+        s, c = self.traced(resources=[component("store", "state.in-memory")])
+        channel = grpc.insecure_channel(f"127.0.0.1:{s.grpc}")
+        self.addCleanup(channel.close)
+        get = channel.unary_unary("/dapr.proto.runtime.v1.Dapr/GetState")
+        request = field(1, "store") + field(2, "k")
+        with self.assertRaises(grpc.RpcError) as e:
+            get(request, metadata=[("baggage", "broken")])
+        self.assertEqual(e.exception.code(), grpc.StatusCode.INVALID_ARGUMENT)
+        _, done = get.with_call(request, metadata=[("baggage", "a=b")])
+        self.assertEqual(dict(done.initial_metadata())["baggage"], "a=b")
+
+    def test_reflection_has_no_span(self):
+        s, c = self.traced(resources=[component("store", "state.in-memory")])
+        channel = grpc.insecure_channel(f"127.0.0.1:{s.grpc}")
+        self.addCleanup(channel.close)
+        with self.assertRaises(grpc.RpcError):
+            channel.unary_unary("/grpc.health.v1.Health/Check")(b"")
+        self.calls(s)("GetState", field(1, "store") + field(2, "k"))
+        c.wait()
+        self.assertEqual([x.name for x in c.spans()], ["/dapr.proto.runtime.v1.Dapr/GetState"])
 
 
 if __name__ == "__main__":

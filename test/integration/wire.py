@@ -35,6 +35,10 @@ def parse(data):
         key = read()
         if key & 7 == 0:
             value = read()
+        elif key & 7 in (1, 5):
+            size = 8 if key & 7 == 1 else 4
+            value = int.from_bytes(data[i:i + size], "little")
+            i += size
         else:
             n = read()
             value = data[i:i + n]
