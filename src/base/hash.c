@@ -67,7 +67,7 @@ static uint32_t ror(uint32_t x, int n)
     return x >> n | x << (32 - n);
 }
 
-static void sha_block(uint32_t h[8], const uint8_t *p)
+static void sha_block(uint32_t *h, const uint8_t *p)
 {
     static const uint32_t k[64] = {
         0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4,
@@ -102,13 +102,12 @@ static void sha_block(uint32_t h[8], const uint8_t *p)
         h[i] += v[i];
 }
 
-void hash_sha256(str s, uint8_t ret[32])
+/* Both kinds pad alike: a bit, zeros, the length in bits. */
+static void sha_run(uint32_t *h, str s, void (*block)(uint32_t *h, const uint8_t *p))
 {
-    uint32_t h[8] = { 0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
-                      0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19 };
     uint64_t bits = (uint64_t)s.n * 8;
     for (; s.n >= 64; s = str_skip(s, 64))
-        sha_block(h, (const uint8_t *)s.p);
+        block(h, (const uint8_t *)s.p);
     uint8_t last[128] = { 0 };
     size_t total = s.n < 56 ? 64 : 128;
     if (s.n)
@@ -117,7 +116,56 @@ void hash_sha256(str s, uint8_t ret[32])
     for (int i = 0; i < 8; i++)
         last[total - 1 - (size_t)i] = (uint8_t)(bits >> (8 * i));
     for (size_t at = 0; at < total; at += 64)
-        sha_block(h, last + at);
-    for (int i = 0; i < 32; i++)
+        block(h, last + at);
+}
+
+static void put_words(const uint32_t *h, uint8_t *ret, int n)
+{
+    for (int i = 0; i < n; i++)
         ret[i] = (uint8_t)(h[i / 4] >> (24 - 8 * (i % 4)));
+}
+
+void hash_sha256(str s, uint8_t ret[32])
+{
+    uint32_t h[8] = { 0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
+                      0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19 };
+    sha_run(h, s, sha_block);
+    put_words(h, ret, 32);
+}
+
+static uint32_t sha1_mix(int i, uint32_t b, uint32_t c, uint32_t d)
+{
+    if (i < 20)
+        return ((b & c) | (~b & d)) + 0x5a827999;
+    if (i < 40)
+        return (b ^ c ^ d) + 0x6ed9eba1;
+    if (i < 60)
+        return ((b & c) | (b & d) | (c & d)) + 0x8f1bbcdc;
+    return (b ^ c ^ d) + 0xca62c1d6;
+}
+
+static void sha1_block(uint32_t *h, const uint8_t *p)
+{
+    uint32_t w[80], v[5];
+    for (int i = 0; i < 16; i++)
+        w[i] = (uint32_t)p[i * 4] << 24 | (uint32_t)p[i * 4 + 1] << 16 |
+               (uint32_t)p[i * 4 + 2] << 8 | p[i * 4 + 3];
+    for (int i = 16; i < 80; i++)
+        w[i] = ror(w[i - 3] ^ w[i - 8] ^ w[i - 14] ^ w[i - 16], 31);
+    memcpy(v, h, sizeof v);
+    for (int i = 0; i < 80; i++) {
+        uint32_t t = ror(v[0], 27) + sha1_mix(i, v[1], v[2], v[3]) + v[4] + w[i];
+        memmove(v + 1, v, 4 * sizeof *v);
+        v[2] = ror(v[2], 2);
+        v[0] = t;
+    }
+    for (int i = 0; i < 5; i++)
+        h[i] += v[i];
+}
+
+void hash_sha1(str s, uint8_t ret[20])
+{
+    uint32_t h[5] = { 0x67452301, 0xefcdab89, 0x98badcfe, 0x10325476, 0xc3d2e1f0 };
+    sha_run(h, s, sha1_block);
+    put_words(h, ret, 20);
 }

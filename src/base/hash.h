@@ -1,4 +1,4 @@
-/* hash.h — hashes: fast and seeded for tables, CRC-16 for slots, SHA-256 for names.
+/* hash.h — hashes: fast and seeded for tables, CRC-16 for slots, SHA for names.
  * Owner:  none.   Thread: any.   Failure: none. */
 #pragma once
 
@@ -12,3 +12,4 @@ uint64_t hash_stable(str s);
 /* CRC-16/XMODEM, the one of Redis Cluster's hash slots. */
 uint16_t hash_crc16(str s);
 void hash_sha256(str s, uint8_t ret[32]);
+void hash_sha1(str s, uint8_t ret[20]); /* where a protocol asks for it: Redis names scripts so */

@@ -5,7 +5,6 @@
 #include "base/mem.h"
 #include "loop/worker.h"
 
-#include <dirent.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -74,6 +73,9 @@ static size_t read_variants(struct arena *a, const struct component_type *t,
         } else if (n && line.p[0] == '@') {
             INV(v[n - 1].n_promises < SUITE_PROMISES_MAX);
             v[n - 1].promise[v[n - 1].n_promises++] = arena_cstr(a, str_skip(line, 1));
+        } else if (n && line.p[0] == '$') {
+            v[n - 1].server = arena_cstr(a, str_trim(str_skip(line, 1)));
+            v[n - 1].skip |= !server_installed(v[n - 1].server);
         } else if (n) {
             add_field(a, &v[n - 1], line);
         }
@@ -95,11 +97,9 @@ bool suite_promises(const struct suite *s, const char *promise)
 
 static str fill_in(struct suite *s, str value)
 {
-    ptrdiff_t at = str_find(value, S("{dir}"));
-    if (at < 0)
-        return value;
-    return arena_printf(&s->config, STR_FMT "%s" STR_FMT, STR_ARG(str_take(value, (size_t)at)),
-                        s->dir, STR_ARG(str_skip(value, (size_t)at + 5)));
+    char text[1024];
+    INV(server_fill(&s->server, value, text, sizeof text));
+    return arena_dup(&s->config, str_c(text));
 }
 
 static void *open_instance(struct suite *s, struct error *err)
@@ -246,18 +246,6 @@ bool suite_check(struct suite *s, bool ok, const char *expr, const char *file, i
 
 /* ---- running ---- */
 
-static void remove_dir(const char *path)
-{
-    DIR *d = opendir(path);
-    struct dirent *e;
-    while (d && (e = readdir(d)))
-        if (e->d_name[0] != '.')
-            (void)unlinkat(dirfd(d), e->d_name, 0);
-    if (d)
-        (void)closedir(d);
-    (void)rmdir(path);
-}
-
 struct running {
     struct suite *s;
     const struct suite_case *c;
@@ -291,6 +279,11 @@ static void run_case(const struct component_type *t, const struct suite_variant 
     }
     snprintf(s.dir, sizeof s.dir, "%s/proa.XXXXXX", tmp && strlen(tmp) < 40 ? tmp : "/tmp");
     INV(mkdtemp(s.dir));
+    (void)snprintf(s.server.dir, sizeof s.server.dir, "%s", s.dir);
+    if (v->server && !server_start(&s.server, v->server, s.dir)) {
+        total.failed++;
+        return;
+    }
     arena_init(&s.config, MIB(1));
     arena_init(&s.a, MIB(64));
     uint64_t start = clock_now_ns();
@@ -300,7 +293,8 @@ static void run_case(const struct component_type *t, const struct suite_variant 
     (void)fflush(stdout);
     arena_done(&s.a);
     arena_done(&s.config);
-    remove_dir(s.dir);
+    server_stop(&s.server);
+    server_remove_dir(s.dir);
     total.run++;
     total.failed += s.failed > 0;
 }
@@ -314,8 +308,8 @@ static void run_type(const struct component_type *t, const struct suite_case *ca
     size_t n_variants = read_variants(&a, t, variant);
     for (size_t v = 0; v < n_variants; v++) {
         if (variant[v].skip)
-            printf("[  skip  ] %s[%s]: a variable of the environment is not set\n", t->type,
-                   variant[v].name);
+            printf("[  skip  ] %s[%s]: a variable of the environment or a server is missing\n",
+                   t->type, variant[v].name);
         for (size_t i = 0; i < n; i++)
             if (!only || strstr(cases[i].name, only))
                 run_case(t, &variant[v], &cases[i]);

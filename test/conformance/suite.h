@@ -5,12 +5,15 @@
  *
  * An engine says how it is to be tested in components/<kind>/<engine>/conformance.conf: sections
  * "[variant]" with lines "field = value". {dir} is the case's empty folder, {env:NAME} a variable
- * of the environment: a variant that names one that isn't set is skipped. A line "@word" is a
- * promise of the engine that some cases ask for (@durable). Without the file there is one variant
- * without fields. */
+ * of the environment: a variant that names one that isn't set is skipped. A line "$ command" is a
+ * server that each case gets for itself, started before the engine is opened (server.h: {port} or
+ * {sock} is where it listens); the variant is skipped where the program isn't installed. A line
+ * "@word" is a promise of the engine that some cases ask for (@durable). Without the file there is
+ * one variant without fields. */
 #pragma once
 
 #include "component/component.h"
+#include "test/conformance/server.h"
 
 enum { SUITE_FIELDS_MAX = 16, SUITE_PROMISES_MAX = 8 };
 
@@ -20,13 +23,15 @@ struct suite_variant {
     size_t n_fields;
     const char *promise[SUITE_PROMISES_MAX];
     size_t n_promises;
-    bool skip; /* a variable of the environment is missing */
+    const char *server; /* its command; NULL: none */
+    bool skip;          /* a variable of the environment, or the server, is missing */
 };
 
 struct suite {
     const struct component_type *type;
     const struct suite_variant *variant;
     char dir[64];
+    struct server server;
     void *self;          /* the open instance; NULL: the case opens it itself */
     struct arena config; /* of the instance */
     struct arena a;      /* of the case */

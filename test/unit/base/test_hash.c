@@ -32,6 +32,26 @@ TEST(sha256_matches_the_published_examples)
     mem_free(a);
 }
 
+TEST(sha1_matches_the_published_examples)
+{
+    static const struct {
+        const char *in, *want;
+    } row[] = {
+        /* FIPS 180-2, appendix A, and its empty string */
+        { "", "da39a3ee5e6b4b0d3255bfef95601890afd80709" },
+        { "abc", "a9993e364706816aba3e25717850c26c9cd0d89d" },
+        { "abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq",
+          "84983e441c3bd26ebaae4aa1f95129e5e54670f1" },
+    };
+    EACH (row, r) {
+        uint8_t sum[20];
+        char hex[40];
+        hash_sha1(str_c(r->in), sum);
+        id_hex(sum, 20, hex);
+        CHECK_STR(str_of(hex, 40), r->want);
+    }
+}
+
 TEST(crc16_is_that_of_redis_cluster)
 {
     CHECK_EQ(hash_crc16(S("123456789")), 0x31c3);
