@@ -290,7 +290,7 @@ CO void api_handle(void *api, struct http_exchange *x)
     struct span span;
     if (trace_http_begin(&r, &span) && !cors_handle(r.config->allowed_origins, &r.x) &&
         authorized(&r, d.route))
-        pipeline_run(&r.b->http_pipeline, r.x, dispatch, &d);
+        pipeline_run(catalog_pipeline(r.b, PIPELINE_HTTP), r.x, dispatch, &d);
     r.x = x;
     measure(&r, d.route, start);
     log_request(&r, d.route, start);

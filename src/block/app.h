@@ -29,8 +29,8 @@ struct channel;
 
 struct app {
     struct app_config config;
-    const struct channel *channel;   /* by which it is told things: channel.h */
-    const struct pipeline *pipeline; /* around every call but probes; NULL = none */
+    const struct channel *channel; /* by which it is told things: channel.h */
+    struct blocks *blocks;         /* whose pipeline is around every call but probes; NULL = none */
     char address[128];
     struct http_client *client;
     struct slots slots;

@@ -55,7 +55,6 @@ struct blocks {
     struct wait_group retiring; /* fibers that close what nobody holds any more */
     struct instance *resolver;  /* NULL: none came up */
     struct resources *resources;
-    struct pipeline http_pipeline, app_pipeline;
     const struct endpoint *endpoints;
     size_t n_endpoints;
     bool ask_app;         /* GET /dapr/subscribe is wanted */

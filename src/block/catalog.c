@@ -4,6 +4,7 @@
 #include "base/map.h"
 #include "base/mem.h"
 #include "block/block.h"
+#include "component/resource.h"
 #include "loop/worker.h"
 
 /* How a catalog ends. Each worker swaps its pointer by mail; from then on it pins the new one. The
@@ -25,6 +26,7 @@ struct catalog {
     struct list link; /* blocks.retired, the oldest first */
     struct blocks *blocks;
     struct map map[COMPONENT_KINDS];
+    struct pipeline pipeline[PIPELINES];
     struct instance *leaves; /* goes with this catalog; NULL = nothing does */
     size_t n_drained;        /* workers; worker 0 counts */
     struct part part[WORKERS_MAX];
@@ -102,6 +104,11 @@ struct instance *catalog_next(const struct catalog *c, enum component_kind kind,
     return e ? e->value : NULL;
 }
 
+const struct pipeline *catalog_pipeline(const struct blocks *b, enum catalog_pipeline which)
+{
+    return &now(b)->pipeline[which];
+}
+
 /* ---- making ---- */
 
 static struct catalog *catalog_new(struct blocks *b)
@@ -121,6 +128,8 @@ static void catalog_free(struct catalog *c)
 {
     for (size_t k = 0; c && k < COMPONENT_KINDS; k++)
         map_done(&c->map[k]);
+    for (size_t k = 0; c && k < PIPELINES; k++)
+        mem_free(c->pipeline[k].v);
     mem_free(c);
 }
 
@@ -151,6 +160,36 @@ int catalogs_init(struct blocks *b)
 int catalog_add(struct blocks *b, struct instance *i, struct error *err)
 {
     return put(now(b), i, err);
+}
+
+/* Handlers whose component isn't loaded are left out silently: facts 8. */
+static int link_pipeline(struct catalog *c, const struct config_handlers *h, struct pipeline *ret)
+{
+    ret->v = mem_zalloc(h->n * sizeof(struct instance *));
+    if (!ret->v)
+        return -EXHAUSTED;
+    for (size_t i = 0; i < h->n; i++) {
+        struct instance *m = map_get(&c->map[KIND_MIDDLEWARE], h->v[i].name);
+        if (m && str_ieq(str_c(m->type->type), h->v[i].type))
+            ret->v[ret->n++] = m;
+    }
+    return 0;
+}
+
+static int link_pipelines(struct catalog *c, struct error *err)
+{
+    if (!c->blocks->resources)
+        return 0;
+    const struct configuration *config = &c->blocks->resources->config;
+    if (link_pipeline(c, &config->http_pipeline, &c->pipeline[PIPELINE_HTTP]) < 0 ||
+        link_pipeline(c, &config->app_http_pipeline, &c->pipeline[PIPELINE_APP]) < 0)
+        return fail(err, EXHAUSTED, NULL, "out of memory");
+    return 0;
+}
+
+int catalog_link(struct blocks *b, struct error *err)
+{
+    return link_pipelines(now(b), err);
 }
 
 static int copy(struct catalog *to, const struct catalog *from, const struct instance *but,
@@ -221,7 +260,8 @@ CO int catalog_swap(struct blocks *b, struct instance *remove, struct instance *
     struct catalog *old = now(b), *new = catalog_new(b);
     if (!new)
         return fail(err, EXHAUSTED, NULL, "out of memory");
-    if (copy(new, old, remove, err) < 0 || (add && put(new, add, err) < 0)) {
+    if (copy(new, old, remove, err) < 0 || (add && put(new, add, err) < 0) ||
+        link_pipelines(new, err) < 0) {
         catalog_free(new);
         return err ? -(int)err->code : -EXHAUSTED;
     }

@@ -44,6 +44,11 @@ size_t catalog_count(const struct blocks *b, enum component_kind kind);
 /* Walks through a pinned catalog, which stays as it is. Start with *at = 0; NULL at the end. */
 struct instance *catalog_next(const struct catalog *c, enum component_kind kind, size_t *at);
 
+/* The middlewares around requests to the API, and around calls of the app: of the Configuration's
+ * handlers those that are loaded, in its order. Good while pinned. */
+enum catalog_pipeline { PIPELINE_HTTP, PIPELINE_APP, PIPELINES };
+const struct pipeline *catalog_pipeline(const struct blocks *b, enum catalog_pipeline which);
+
 /* ---- writers ---- */
 
 int catalogs_init(struct blocks *b) WUR; /* -EXHAUSTED */
@@ -52,6 +57,8 @@ CO void catalogs_done(struct blocks *b);
 
 /* Before the first reader: puts i where its kind belongs. */
 int catalog_add(struct blocks *b, struct instance *i, struct error *err) WUR;
+/* Once all have been added: finds the pipelines' middlewares. */
+int catalog_link(struct blocks *b, struct error *err) WUR;
 /* With readers about: add (may be NULL) comes, remove (may be NULL) goes, for all workers when this
  * returns. What goes is closed by a fiber of its own when nobody can hold it any more. */
 CO int catalog_swap(struct blocks *b, struct instance *remove, struct instance *add,

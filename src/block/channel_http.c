@@ -137,6 +137,14 @@ CO static int exchange(struct app *a, const struct app_call *call, const struct 
 /* ---- an answer by way of an exchange in memory: for middlewares, and for an app in this process
  * ---- */
 
+/* appHttpPipeline as it is now; it stays while *ret_pin is held. */
+static const struct pipeline *pin_pipeline(const struct app *a, struct catalog **ret_pin)
+{
+    static const struct pipeline none;
+    *ret_pin = a->blocks ? catalog_pin(a->blocks) : NULL;
+    return a->blocks ? catalog_pipeline(a->blocks, PIPELINE_APP) : &none;
+}
+
 struct inside {
     struct app *a;
     const struct app_call *call;
@@ -166,15 +174,15 @@ CO static void pass_on(void *arg, struct http_exchange *x)
     (void)http_reply(x, answer.status, &h, answer.body);
 }
 
-CO static int exchange_inside(struct app *a, const struct app_call *call, struct http_request *req,
+CO static int exchange_inside(struct app *a, const struct pipeline *pipeline,
+                              const struct app_call *call, struct http_request *req,
                               struct arena *arena, struct app_answer *ret, struct error *err)
 {
-    static const struct pipeline none;
     struct inside in = { a, call, err };
     struct http_memory m;
     (void)str_cut(req->target, '?', &req->path, &req->query);
     http_memory_init(&m, req, call->body, arena, max_answer(call));
-    pipeline_run(a->pipeline ? a->pipeline : &none, &m.x, pass_on, &in);
+    pipeline_run(pipeline, &m.x, pass_on, &in);
     int r = m.too_large ? -RANGE : !m.x.ended || m.aborted ? -UNAVAILABLE : 0;
     ret->status = m.x.status;
     ret->content_type = http_headers_get(&m.reply_headers, S("Content-Type"));
@@ -200,8 +208,10 @@ CO static int ask(struct app *a, const struct app_call *call, struct arena *aren
     int r = call->probe ? 0 : app_enter(a, err);
     if (r < 0)
         return r;
-    bool inside = a->config.handle || (a->pipeline && a->pipeline->n && !call->probe);
-    r = inside ? exchange_inside(a, call, &req, arena, ret, err)
+    AUTO(catalog_unpinp) struct catalog *pin;
+    const struct pipeline *pipeline = pin_pipeline(a, &pin);
+    bool inside = a->config.handle || (pipeline->n && !call->probe);
+    r = inside ? exchange_inside(a, pipeline, call, &req, arena, ret, err)
                : exchange(a, call, &req, call->body, arena, ret, err);
     if (!call->probe)
         app_leave(a);
@@ -218,8 +228,6 @@ static bool is_2xx(int status)
 }
 
 /* ---- calls of services ---- */
-
-static const struct pipeline no_pipeline;
 
 CO static int pass_on_call(struct app *a, struct http_exchange *x, struct error *err)
 {
@@ -270,7 +278,8 @@ CO static int http_invoke(struct app *a, struct http_exchange *x, str target, st
     (void)str_cut(target, '?', &x->req.path, &x->req.query);
     str path = x->req.path; /* a middleware may change it */
     struct invocation i = { a, err, 0 };
-    pipeline_run(a->pipeline ? a->pipeline : &no_pipeline, x, to_app, &i);
+    AUTO(catalog_unpinp) struct catalog *pin;
+    pipeline_run(pin_pipeline(a, &pin), x, to_app, &i);
     if (x->started)
         count_call(x->req.method, path, x->status, start);
     return i.result;

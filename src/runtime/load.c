@@ -314,7 +314,7 @@ CO static void load_resolver(struct runtime *r)
     log_info(SCOPE, "Initialized name resolution to %s", type->type);
 }
 
-/* ---- endpoints and pipelines ---- */
+/* ---- endpoints ---- */
 
 CO static int load_endpoints(struct runtime *r, struct error *err)
 {
@@ -337,21 +337,6 @@ CO static int load_endpoints(struct runtime *r, struct error *err)
     log_diags(&diags);
     r->blocks.endpoints = e;
     r->blocks.n_endpoints = res->n_endpoints;
-    return 0;
-}
-
-/* Handlers whose component isn't loaded are left out silently: facts 8. */
-static int build_pipeline(struct runtime *r, const struct config_handlers *h, struct pipeline *ret,
-                          struct error *err)
-{
-    ret->v = arena_alloc(&r->arena, h->n * sizeof(struct instance *));
-    if (!ret->v)
-        return fail(err, EXHAUSTED, NULL, "out of memory");
-    for (size_t i = 0; i < h->n; i++) {
-        struct instance *m = catalog_get(&r->blocks, KIND_MIDDLEWARE, h->v[i].name);
-        if (m && str_ieq(str_c(m->type->type), h->v[i].type))
-            ret->v[ret->n++] = m;
-    }
     return 0;
 }
 
@@ -426,10 +411,6 @@ CO int load_components(struct runtime *r, struct error *err)
     if (code >= 0)
         code = load_endpoints(r, err);
     if (code >= 0)
-        code =
-            build_pipeline(r, &r->resources->config.http_pipeline, &r->blocks.http_pipeline, err);
-    if (code >= 0)
-        code = build_pipeline(r, &r->resources->config.app_http_pipeline, &r->blocks.app_pipeline,
-                              err);
+        code = catalog_link(&r->blocks, err);
     return code;
 }

@@ -342,7 +342,7 @@ static int make_app(struct runtime *r, struct error *err)
     int code = app_new(&c, &r->app, err);
     if (code < 0)
         return code;
-    r->app->pipeline = &r->blocks.app_pipeline;
+    r->app->blocks = &r->blocks;
     r->blocks.app = r->app;
     return 0;
 }
