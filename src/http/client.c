@@ -160,6 +160,7 @@ struct http_client *http_client_new(const struct http_client_config *config)
         return NULL;
     struct http_client_config *set = &c->config;
     *set = *config;
+    (void)tls_context_ref(config->tls);
     set->max_conns = set->max_conns ? set->max_conns : 1024;
     set->max_idle = set->max_idle ? set->max_idle : 64;
     set->idle_timeout_ns = set->idle_timeout_ns ? set->idle_timeout_ns : SEC(180);
@@ -194,5 +195,6 @@ void http_client_free(struct http_client *c)
     for (size_t i = 0; i < CLIENT_WORKERS_MAX; i++)
         if (c->worker[i])
             http_run_surely(i, "http-client-free", close_part, c->worker[i]);
+    tls_context_unref(c->config.tls);
     mem_free(c);
 }

@@ -7,6 +7,7 @@
 #pragma once
 
 #include "http/message.h"
+#include "loop/tls.h"
 
 struct http_client;
 struct http_call;
@@ -15,8 +16,11 @@ struct http_client_config {
     bool h2; /* HTTP/2 prior knowledge; streams share connections, up to 2048 each */
     size_t max_conns, max_idle; /* an address and worker; 0 = 1024 and 64 */
     uint64_t idle_timeout_ns;   /* a kept connection; 0 = 3 min */
-    uint64_t dial_timeout_ns;   /* 0 = 5 s */
+    uint64_t dial_timeout_ns;   /* TLS's handshake included; 0 = 5 s */
     size_t max_header_bytes;    /* of a response; 0 = 64 KiB */
+    /* Every connection speaks TLS, its peer verified by the address' host; made with the same .h2.
+     * The client takes a reference. NULL = plain. */
+    struct tls_context *tls;
 };
 
 struct http_client *http_client_new(const struct http_client_config *config)

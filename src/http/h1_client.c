@@ -89,8 +89,9 @@ CO static int dial(struct client_pool *p, struct h1_link **ret, struct error *er
     list_init(&l->idle);
     l->pool = p;
     p->n_conns++;
-    DEADLINE(p->worker->client->config.dial_timeout_ns);
-    int r = stream_dial(p->address, &l->stream, err);
+    const struct http_client_config *config = &p->worker->client->config;
+    DEADLINE(config->dial_timeout_ns);
+    int r = stream_dial_tls(p->address, config->tls, NULL, &l->stream, err);
     if (r < 0) {
         mem_free(l);
         client_pool_closed(p); /* the caller is a user: the pool stays */
@@ -407,6 +408,17 @@ static void begin_body(struct h1_call *c)
                                           .content_length = h->content_length };
 }
 
+static int tell_no_answer(const struct h1_call *c, int r, struct error *err)
+{
+    const char *tls = c->link ? stream_tls_failure(c->link->stream) : NULL;
+    const char *why = r == -INVALID       ? c->head.why
+                      : r == -UNAVAILABLE ? "connection lost before an answer"
+                      : r == -EXHAUSTED   ? "the answer's fields need too much memory"
+                                          : "no answer in time";
+    return fail(err, (enum code) - r, NULL, "%s: %s%s%s", c->pool->address, why, tls ? ": " : "",
+                tls ? tls : "");
+}
+
 CO static int call_response(struct http_call *base, const struct http_response **ret,
                             struct error *err)
 {
@@ -415,11 +427,7 @@ CO static int call_response(struct http_call *base, const struct http_response *
         int r = c->link ? read_head(c, err) : -UNAVAILABLE;
         if (r < 0) {
             c->broken = true;
-            const char *why = r == -INVALID       ? c->head.why
-                              : r == -UNAVAILABLE ? "connection lost before an answer"
-                              : r == -EXHAUSTED   ? "the answer's fields need too much memory"
-                                                  : "no answer in time";
-            return fail(err, (enum code) - r, NULL, "%s: %s", c->pool->address, why);
+            return tell_no_answer(c, r, err);
         }
         begin_body(c);
         c->answered = true;

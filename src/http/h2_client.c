@@ -97,9 +97,10 @@ static int link_open(struct client_pool *p, struct stream *stream, struct h2_lin
 
 CO static int dial(struct client_pool *p, struct h2_link **ret, struct error *err)
 {
-    DEADLINE(p->worker->client->config.dial_timeout_ns);
+    const struct http_client_config *config = &p->worker->client->config;
+    DEADLINE(config->dial_timeout_ns);
     struct stream *stream;
-    int r = stream_dial(p->address, &stream, err);
+    int r = stream_dial_tls(p->address, config->tls, NULL, &stream, err);
     if (r < 0) {
         p->n_conns--;
         return r;
@@ -172,8 +173,9 @@ static int submit(struct h2_call *c, const struct http_request *req, bool has_bo
     str authority = req->authority.n ? req->authority : str_c(c->link->pool->address);
     if (str_starts(authority, S("unix:")))
         authority = S("localhost");
+    bool tls = c->link->pool->worker->client->config.tls;
     struct http_header first[] = { { S(":method"), req->method },
-                                   { S(":scheme"), S("http") },
+                                   { S(":scheme"), tls ? S("https") : S("http") },
                                    { S(":authority"), authority },
                                    { S(":path"), req->target } };
     if (!http_is_token(req->method) || !req->target.n)

@@ -135,6 +135,52 @@ void server_run_handler(struct server_worker *w, struct http_exchange *x)
     server_active_add(w, -1);
 }
 
+/* ---- TLS ---- */
+
+/* A connection whose handshake is under way. */
+struct hello {
+    struct server_conn base;
+    struct fiber *fiber;
+};
+
+static void hello_stop(struct server_conn *c)
+{
+    fiber_cancel(CONTAINER_OF(c, struct hello, base)->fiber);
+}
+
+static size_t hello_kill(struct server_conn *c)
+{
+    hello_stop(c);
+    return 0;
+}
+
+static const struct server_conn_ops hello_ops = { hello_stop, hello_stop, hello_kill };
+
+static void shake_hands(void *arg)
+{
+    AUTO(mem_freep) struct hello *h = arg;
+    struct server_worker *w = h->base.worker;
+    int r = stream_accept_tls(h->base.stream, w->server->config.tls, NULL);
+    if (r < 0 || w->stopping)
+        stream_close(h->base.stream);
+    else
+        h1_server_accept(w, h->base.stream);
+    server_conn_done(&h->base); /* last: whoever drains looks at the list only then */
+}
+
+static void tls_server_accept(struct server_worker *w, struct stream *s)
+{
+    struct hello *h = mem_zalloc(sizeof *h);
+    if (h)
+        h->fiber = fiber_spawn("tls-accept", shake_hands, h);
+    if (h && h->fiber) {
+        server_conn_init(&h->base, w, s, &hello_ops);
+        return;
+    }
+    mem_free(h); /* the worker is full, and can't say so before a handshake */
+    stream_close(s);
+}
+
 /* ---- life ---- */
 
 static void on_accept(void *arg, struct stream *s)
@@ -143,6 +189,8 @@ static void on_accept(void *arg, struct stream *s)
     struct server_worker *w = &server->worker[worker_index(worker_self())];
     if (w->stopping)
         stream_close(s);
+    else if (server->config.tls)
+        tls_server_accept(w, s);
     else
         h1_server_accept(w, s);
 }
@@ -180,6 +228,7 @@ int http_server_open(const char *address, const struct http_server_config *confi
         mem_free(s);
         return r;
     }
+    (void)tls_context_ref(config->tls);
     *ret = s;
     return 0;
 }
@@ -299,5 +348,6 @@ void http_server_free(struct http_server *s)
         return;
     for (size_t i = 0; i < s->n_workers; i++)
         h1_units_free(&s->worker[i]);
+    tls_context_unref(s->config.tls);
     mem_free(s);
 }

@@ -8,6 +8,7 @@
 
 #include "base/buf.h"
 #include "http/message.h"
+#include "loop/tls.h"
 
 struct http_server;
 struct http_exchange;
@@ -53,6 +54,9 @@ struct http_server_config {
     bool h2;                    /* accept HTTP/2 cleartext */
     bool h2_only;               /* gRPC ports: HTTP/1 gets 400 */
     uint32_t max_streams;       /* HTTP/2 streams of one connection; 0 = 10000 */
+    /* A server's context, with the same .h2: every connection begins with TLS. The server takes a
+     * reference. NULL = plain. */
+    struct tls_context *tls;
 };
 
 /* address as in listener_open(). The config is copied. */

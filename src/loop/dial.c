@@ -1,6 +1,7 @@
 #include "loop/stream_private.h"
 
 #include "base/mem.h"
+#include "loop/tls.h"
 
 #include <errno.h>
 #include <netdb.h>
@@ -193,4 +194,34 @@ int stream_dial(const char *text, struct stream **ret, struct error *err)
     if (r == 0)
         *story = (struct error){ 0 };
     return r;
+}
+
+/* The name to verify is the one that was asked for, never one that a resolver came up with. */
+CO static int start_tls(struct stream *s, struct tls_context *c, const char *address,
+                        const char *name, struct error *err)
+{
+    struct address parsed;
+    int r = name ? 0 : address_parse(address, &parsed, err);
+    if (r < 0)
+        return r;
+    if (!name)
+        name = parsed.addr.sa.sa_family == AF_UNIX ? "localhost" : parsed.host;
+    return stream_start_tls(s, c, name, err);
+}
+
+int stream_dial_tls(const char *address, struct tls_context *c, const char *server_name,
+                    struct stream **ret, struct error *err)
+{
+    struct stream *s;
+    int r = stream_dial(address, &s, err);
+    if (r < 0)
+        return r;
+    if (c)
+        r = start_tls(s, c, address, server_name, err);
+    if (r < 0) {
+        stream_close(s);
+        return r;
+    }
+    *ret = s;
+    return 0;
 }

@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "loop/tls_private.h"
 
 #include <errno.h>
 #include <netinet/tcp.h>
@@ -19,8 +20,10 @@ static void on_event(uv_poll_t *h, int status, int events);
 
 static int wanted(const struct stream *s)
 {
-    int events = s->writer ? UV_WRITABLE : 0;
-    if (s->reader || s->on_readable || !s->maybe_data)
+    bool writes = s->writer && !s->write_needs_read;
+    bool reads = s->reader || s->on_readable || (s->writer && s->write_needs_read);
+    int events = writes || (s->tls && tls_unsent(s)) ? UV_WRITABLE : 0;
+    if (reads || !s->maybe_data)
         events |= UV_READABLE;
     if (s->on_hangup || !s->hangup_seen)
         events |= UV_DISCONNECT;
@@ -39,10 +42,16 @@ static void arm(struct stream *s)
         (void)uv_poll_stop(&s->poll);
 }
 
+void stream_rearm(struct stream *s)
+{
+    arm(s);
+}
+
 static void fire_readable(struct stream *s, bool timed_out)
 {
     void (*fn)(void *, bool) = s->on_readable;
     s->on_readable = NULL;
+    s->due = false;
     timed_stop(s->worker, &s->idle);
     fn(s->readable_arg, timed_out);
 }
@@ -56,10 +65,19 @@ static void fire_hangup(struct stream *s)
 
 static void wake_waiters(struct stream *s, int events)
 {
-    if (events & UV_WRITABLE && s->writer)
+    if (events & UV_WRITABLE && s->tls)
+        (void)!tls_flush(s); /* whoever reads or writes next is told of a failure */
+    int for_writer = s->write_needs_read ? UV_READABLE | UV_DISCONNECT : UV_WRITABLE;
+    if (events & for_writer && s->writer)
         (void)fiber_wake(s->writer, 0);
     if (events & (UV_READABLE | UV_DISCONNECT) && s->reader)
         (void)fiber_wake(s->reader, 0);
+}
+
+/* For a plain stream the event says so. */
+static bool has_data(struct stream *s)
+{
+    return !s->tls || tls_readable(s);
 }
 
 /* Callbacks may close the stream: at most one is run, as the last thing; the other event, if it was
@@ -82,7 +100,7 @@ static void on_event(uv_poll_t *h, int status, int events)
     wake_waiters(s, events);
     if (events & UV_DISCONNECT && s->on_hangup)
         fire_hangup(s);
-    else if (events & (UV_READABLE | UV_DISCONNECT) && s->on_readable)
+    else if (events & (UV_READABLE | UV_DISCONNECT) && s->on_readable && has_data(s))
         fire_readable(s, false);
     else if (drop)
         arm(s);
@@ -90,7 +108,8 @@ static void on_event(uv_poll_t *h, int status, int events)
 
 static void on_idle_end(struct timed *t)
 {
-    fire_readable(CONTAINER_OF(t, struct stream, idle), true);
+    struct stream *s = CONTAINER_OF(t, struct stream, idle);
+    fire_readable(s, !s->due);
 }
 
 struct stream *stream_wrap(int fd, const char *peer)
@@ -122,11 +141,11 @@ static void on_closed(uv_handle_t *h)
     mem_free(h->data);
 }
 
-void stream_close(struct stream *s)
+static void close_with(struct stream *s, bool abrupt)
 {
-    if (!s)
-        return;
     PRE(!s->reader && !s->writer && s->worker == worker_self());
+    if (s->tls)
+        tls_close(s, abrupt);
     s->on_readable = NULL;
     s->on_hangup = NULL;
     timed_stop(s->worker, &s->idle);
@@ -135,13 +154,19 @@ void stream_close(struct stream *s)
     (void)close(s->fd);
 }
 
+void stream_close(struct stream *s)
+{
+    if (s)
+        close_with(s, false);
+}
+
 void stream_reset(struct stream *s)
 {
     if (!s)
         return;
     struct linger at_once = { .l_onoff = 1, .l_linger = 0 };
     (void)setsockopt(s->fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
-    stream_close(s);
+    close_with(s, true);
 }
 
 void stream_closep(struct stream **s)
@@ -174,9 +199,8 @@ int stream_wait_writable(struct stream *s)
 
 /* ---- reading ---- */
 
-ssize_t stream_try_read(struct stream *s, void *p, size_t n)
+ssize_t stream_raw_read(struct stream *s, void *p, size_t n)
 {
-    PRE(n);
     if (!s->maybe_data)
         return -ABORTED;
     ssize_t got;
@@ -191,6 +215,12 @@ ssize_t stream_try_read(struct stream *s, void *p, size_t n)
         return -UNAVAILABLE;
     s->maybe_data = false;
     return -ABORTED;
+}
+
+ssize_t stream_try_read(struct stream *s, void *p, size_t n)
+{
+    PRE(n);
+    return s->tls ? tls_try_read(s, p, n) : stream_raw_read(s, p, n);
 }
 
 /* A fast peer must not keep the worker to itself. */
@@ -221,8 +251,9 @@ void stream_on_readable(struct stream *s, uint64_t idle_ns, void (*fn)(void *arg
     PRE(!s->reader && !s->on_readable && fn);
     s->on_readable = fn;
     s->readable_arg = arg;
-    if (idle_ns)
-        timed_start(s->worker, &s->idle, clock_now_ns() + idle_ns);
+    s->due = s->tls && tls_readable(s);
+    if (s->due || idle_ns)
+        timed_start(s->worker, &s->idle, clock_now_ns() + (s->due ? 0 : idle_ns));
     arm(s);
 }
 
@@ -231,6 +262,7 @@ bool stream_off_readable(struct stream *s)
     if (!s->on_readable)
         return false;
     s->on_readable = NULL;
+    s->due = false;
     timed_stop(s->worker, &s->idle);
     return true;
 }
@@ -245,7 +277,7 @@ void stream_on_hangup(struct stream *s, void (*fn)(void *arg), void *arg)
 
 /* ---- writing ---- */
 
-ssize_t stream_try_writev(struct stream *s, const struct iovec *iov, size_t n_iov)
+ssize_t stream_raw_writev(struct stream *s, const struct iovec *iov, size_t n_iov)
 {
     struct msghdr msg = { .msg_iov = (struct iovec *)iov, .msg_iovlen = min_size(n_iov, 1024) };
     ssize_t n;
@@ -255,6 +287,11 @@ ssize_t stream_try_writev(struct stream *s, const struct iovec *iov, size_t n_io
     if (n >= 0)
         return n;
     return errno == EAGAIN && !s->broken ? 0 : -UNAVAILABLE;
+}
+
+ssize_t stream_try_writev(struct stream *s, const struct iovec *iov, size_t n_iov)
+{
+    return s->tls ? tls_try_writev(s, iov, n_iov) : stream_raw_writev(s, iov, n_iov);
 }
 
 int stream_writev(struct stream *s, struct iovec *iov, size_t n_iov)
@@ -288,6 +325,8 @@ int stream_write(struct stream *s, str data)
 
 int stream_shutdown(struct stream *s)
 {
+    if (s->tls)
+        return tls_shutdown(s);
     return shutdown(s->fd, SHUT_WR) < 0 ? -UNAVAILABLE : 0;
 }
 

@@ -1,4 +1,4 @@
-/* stream.h — byte streams (TCP, unix socket, TLS later) that read like blocking calls.
+/* stream.h — byte streams (TCP, unix socket, either with TLS: tls.h) that read like blocking calls.
  * Owner:  whoever accepted or dialled it; stream_close() frees, and no fiber may be inside by then.
  * Thread: the worker that made it.   Failure: negative codes; after one the stream is only good for
  * closing. Limits: none of its own: it never buffers, a read goes straight to the caller's memory.

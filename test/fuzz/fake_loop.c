@@ -2,6 +2,7 @@
 
 #include "base/mem.h"
 #include "fuzz.h"
+#include "loop/tls.h"
 
 struct stream {
     struct fake_peer *peer;
@@ -134,6 +135,36 @@ int stream_dial(const char *address, struct stream **ret, struct error *err)
         return fail(err, UNAVAILABLE, NULL, "%s: refused", address);
     *ret = new_stream();
     return 0;
+}
+
+int stream_dial_tls(const char *address, struct tls_context *c, const char *server_name,
+                    struct stream **ret, struct error *err)
+{
+    (void)server_name;
+    FUZZ_CHECK(!c);
+    return stream_dial(address, ret, err);
+}
+
+int stream_accept_tls(struct stream *s, struct tls_context *c, struct error *err)
+{
+    (void)s, (void)c;
+    return fail(err, UNAVAILABLE, NULL, "no TLS here");
+}
+
+struct tls_context *tls_context_ref(struct tls_context *c)
+{
+    return c;
+}
+
+void tls_context_unref(struct tls_context *c)
+{
+    FUZZ_CHECK(!c);
+}
+
+const char *stream_tls_failure(const struct stream *s)
+{
+    (void)s;
+    return NULL;
 }
 
 void stream_close(struct stream *s)
