@@ -8,14 +8,15 @@
 #include "http/server.h"
 
 struct api;
+struct sidecar_info; /* metadata.h */
 
 /* What the routes about the sidecar itself ask the runtime. */
 struct api_host {
     void *arg;
     bool (*ready)(void *arg, struct error *err); /* healthz: everything, the app included */
     bool (*outbound_ready)(void *arg, struct error *err); /* healthz/outbound */
-    void (*shutdown)(void *arg, bool force);
-    CO void (*write_metadata)(void *arg, struct buf *out);
+    CO void (*shutdown)(void *arg, bool force);
+    CO int (*describe)(void *arg, struct arena *a, struct sidecar_info *ret);
     int (*set_metadata)(void *arg, str key, str value);
     CO void (*write_feed)(void *arg, struct buf *out);
 };

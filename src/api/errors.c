@@ -109,13 +109,11 @@ static void detail(struct json_w *w, const char *type)
 
 static void resource_info(struct json_w *w, const struct error *err)
 {
-    /* A pubsub's ResourceInfo repeats the message, a state store's leaves it out. */
-    bool describe = str_eq(str_c(err->resource_type), S("pubsub"));
     detail(w, "ResourceInfo");
     json_w_kv(w, S("resource_type"), str_c(err->resource_type));
     json_w_kv(w, S("resource_name"), str_c(err->resource));
     json_w_kv(w, S("owner"), S(""));
-    json_w_kv(w, S("description"), describe ? str_c(err->text) : S(""));
+    json_w_kv(w, S("description"), str_c(error_resource_text(err)));
     json_w_object_end(w);
 }
 
@@ -162,18 +160,39 @@ static void error_info(struct json_w *w, const struct error *err)
     json_w_object_end(w);
 }
 
-/* In the order in which the contract's errors are built: facts 3.5. */
+bool error_has(const struct error *err, enum error_detail d)
+{
+    switch (d) {
+    case ERROR_HELP:
+        return err->reason && err->help_url;
+    case ERROR_BAD_REQUEST:
+        return err->reason && err->violation[0];
+    case ERROR_RESOURCE_INFO:
+        return err->reason && err->resource_type[0];
+    default:
+        return err->reason;
+    }
+}
+
+const char *error_resource_text(const struct error *err)
+{
+    return str_eq(str_c(err->resource_type), S("pubsub")) ? err->text : "";
+}
+
 static void details(struct json_w *w, const struct error *err)
 {
+    typedef void detail_fn(struct json_w *, const struct error *);
+    static detail_fn *const write[] = {
+        [ERROR_HELP] = help,
+        [ERROR_BAD_REQUEST] = bad_request,
+        [ERROR_RESOURCE_INFO] = resource_info,
+        [ERROR_INFO] = error_info,
+    };
     json_w_key(w, S("details"));
     json_w_array(w);
-    if (err->help_url)
-        help(w, err);
-    if (err->violation[0])
-        bad_request(w, err);
-    if (err->resource_type[0])
-        resource_info(w, err);
-    error_info(w, err);
+    for (enum error_detail d = 0; d < ERROR_DETAILS; d++)
+        if (error_has(err, d))
+            write[d](w, err);
     json_w_array_end(w);
 }
 

@@ -8,6 +8,19 @@
 
 /* By err->http, else the tag's row, else the code. */
 int error_http_status(const struct error *err);
+/* The details of the contract's errors, in the order in which they are built (facts 3.5). */
+enum error_detail {
+    ERROR_HELP,
+    ERROR_BAD_REQUEST,
+    ERROR_RESOURCE_INFO,
+    ERROR_INFO,
+    ERROR_DETAILS,
+};
+bool error_has(const struct error *err, enum error_detail d);
+/* A pubsub's ResourceInfo repeats the message, a state store's leaves it out. */
+const char *error_resource_text(const struct error *err);
+/* google.rpc.Status with them for grpc-status-details-bin; empty when there are none. */
+int error_grpc_details(const struct error *err, struct arena *a, str *ret) WUR;
 /* The body {"errorCode","message"[,"details"]}. */
 void error_http_body(const struct error *err, struct buf *out);
 /* Counts it as well. An empty error means that memory ran out. */

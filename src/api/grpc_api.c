@@ -9,6 +9,17 @@
 
 /* The gRPC API: from a path to a row of the table, and from its result to a status. */
 
+int grpc_http_error(struct error *err, int status, const char *text)
+{
+    char digits[3];
+    enum { CUT = 63 }; /* of http.error_message: the contract's own */
+    int r = fail(err, code_of_http_status(status), NULL, "%s", text);
+    fail_reason(err, http_reason(status), NULL, S(""));
+    fail_meta(err, "http.code", http_status_text(status, digits));
+    fail_meta(err, "http.error_message", str_take(str_c(text), CUT));
+    return r;
+}
+
 /* ---- who may call what ---- */
 
 CO static int authorize(struct grpc_call *c, struct error *err)
@@ -17,7 +28,7 @@ CO static int authorize(struct grpc_call *c, struct error *err)
         return 0;
     struct http_headers *h = &c->x->req.headers;
     if (!access_same_secret(http_headers_get(h, S("dapr-api-token")), str_c(c->config->token)))
-        return fail(err, UNAUTHENTICATED, NULL, "authentication error: api token mismatch");
+        return grpc_http_error(err, 401, "authentication error: api token mismatch");
     http_headers_remove(h, S("dapr-api-token")); /* it's ours alone */
     return 0;
 }
@@ -91,6 +102,16 @@ CO int grpc_write(struct grpc_call *c, const ProtobufCMessage *m, struct error *
     return r < 0 ? fail(err, (enum code) - r, NULL, "the caller has left") : 0;
 }
 
+CO int grpc_reply(struct grpc_call *c, const ProtobufCMessage *m, struct error *err)
+{
+    if (!m && !(m = pb_new(c->a, c->method->out)))
+        return grpc_no_memory(err);
+    int r = grpc_write(c, m, err);
+    if (r >= 0)
+        r = grpc_finish(c->x, OK, S(""), S(""), NULL);
+    return r < 0 ? fail(err, (enum code) - r, NULL, "the caller has left") : 0;
+}
+
 /* ---- the way of a call ---- */
 
 CO static int call_unary(struct grpc_call *c, struct error *err)
@@ -104,16 +125,14 @@ CO static int call_unary(struct grpc_call *c, struct error *err)
     AUTO(catalog_unpinp) struct catalog *pin = catalog_pin(c->b);
     if (r > 0)
         r = c->method->unary(c, in, &out, err);
-    if (r >= 0 && !out && !(out = pb_new(c->a, c->method->out)))
-        r = grpc_no_memory(err);
-    return r < 0 ? r : grpc_write(c, out, err);
+    return r < 0 || c->x->ended ? r : grpc_reply(c, out, err);
 }
 
 CO static int call_method(struct grpc_call *c, struct error *err)
 {
     const struct grpc_method *m = c->method;
     if (!available(c))
-        return fail(err, UNIMPLEMENTED, NULL, "requested endpoint is not available");
+        return grpc_http_error(err, 501, "requested endpoint is not available");
     if (m->unary)
         return call_unary(c, err);
     if (m->stream)
@@ -159,7 +178,10 @@ CO static void finish(struct grpc_call *c, int r, const struct error *err)
         error_count(err);
     if (!c->x->started && grpc_send_headers(c->x, &c->headers) < 0)
         return; /* the caller has left */
-    (void)grpc_finish(c->x, code, code == OK ? S("") : str_c(err->text), S(""), NULL);
+    str details = S("");
+    if (code != OK && error_grpc_details(err, c->a, &details) < 0)
+        details = S(""); /* code and text matter more */
+    (void)grpc_finish(c->x, code, code == OK ? S("") : str_c(err->text), details, NULL);
 }
 
 CO void api_handle_grpc(void *api, struct http_exchange *x)

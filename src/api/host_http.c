@@ -6,14 +6,6 @@
 
 /* ---- metadata, health, shutdown, the page's feed ---- */
 
-CO void metadata_get_route(struct request *r)
-{
-    AUTO(buf_done) struct buf out;
-    buf_init(&out, MIB(64));
-    r->config->host.write_metadata(r->config->host.arg, &out);
-    reply_buf(r, 200, &out);
-}
-
 CO void metadata_put_route(struct request *r)
 {
     struct error err = { 0 };

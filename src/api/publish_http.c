@@ -1,6 +1,5 @@
 #include "api/request.h"
 #include "base/id.h"
-#include "base/map.h"
 #include "block/publish.h"
 #include "format/cloudevent.h"
 
@@ -95,27 +94,9 @@ static int read_entry(struct request *r, struct json v, struct kvs common, struc
         json_string_or(r->a, json_get_fold(v, S("contentType")), S(""), &e->content_type) < 0)
         return refuse(r, err, "DAPR_PUBSUB_UNMARSHAL_EVENTS",
                       "an entry must be an object whose entryId and contentType are strings");
-    if (!e->id.n)
-        return refuse(r, err, "DAPR_PUBSUB_MARSHAL_EVENTS", "entryId is empty or not given");
     if (entry_metadata(r, json_get_fold(v, S("metadata")), common, &e->metadata) < 0)
         return fail(err, EXHAUSTED, NULL, "the request is too large for its memory");
     return event_bytes(r, json_get_fold(v, S("event")), e->content_type, &e->data, err);
-}
-
-static int check_unique(struct request *r, const struct publish_entry *e, size_t n,
-                        struct error *err)
-{
-    struct map seen;
-    map_init(&seen, ENTRIES_MAX);
-    int code = 0;
-    for (size_t i = 0; i < n && code >= 0; i++) {
-        if (map_has(&seen, e[i].id))
-            code = refuse(r, err, "DAPR_PUBSUB_MARSHAL_EVENTS", "entryId is duplicated");
-        else if (map_put(&seen, e[i].id, &seen, NULL) < 0)
-            code = fail(err, EXHAUSTED, NULL, "out of memory");
-    }
-    map_done(&seen);
-    return code;
 }
 
 static int read_entries(struct request *r, struct kvs common, str body, struct publish_entry **ret,
@@ -140,7 +121,7 @@ static int read_entries(struct request *r, struct kvs common, str body, struct p
     }
     *ret = e;
     *ret_n = n;
-    return check_unique(r, e, n, err);
+    return 0;
 }
 
 CO static void reply_failed(struct request *r, const struct publish_entry *e, size_t n,
@@ -181,6 +162,8 @@ CO void publish_bulk_route(struct request *r)
         code = request_body(r, &body, &err);
     if (code >= 0 && (code = request_metadata(r, &p.metadata)) >= 0)
         code = read_entries(r, p.metadata, body, &e, &n, &err);
+    if (code >= 0)
+        code = block_publish_check_entries(&p, e, n, &err);
     if (code < 0) {
         reply_error(r->x, &err);
         return;

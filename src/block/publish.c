@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/id.h"
+#include "base/map.h"
 #include "base/mem.h"
 #include "block/guard.h"
 #include "block/observe.h"
@@ -308,6 +309,34 @@ static int bulk_envelopes(struct blocks *b, struct instance *i,
             return fail(err, EXHAUSTED, NULL, "the bulk publish is too large for its memory");
     }
     return 0;
+}
+
+static int refuse_entry(const struct publish_request *common, const char *why, struct error *err)
+{
+    return refuse(err,
+                  fail(err, INVALID, "ERR_PUBSUB_EVENTS_SER",
+                       "error marshaling events to bytes for topic " STR_FMT " pubsub " STR_FMT
+                       ": %s",
+                       STR_ARG(common->topic), STR_ARG(common->pubsub), why),
+                  "DAPR_PUBSUB_MARSHAL_EVENTS", common->pubsub);
+}
+
+int block_publish_check_entries(const struct publish_request *common, const struct publish_entry *e,
+                                size_t n, struct error *err)
+{
+    struct map seen;
+    map_init(&seen, n + 1);
+    int r = 0;
+    for (size_t i = 0; i < n && r >= 0; i++) {
+        if (!e[i].id.n)
+            r = refuse_entry(common, "entryId is empty or not given", err);
+        else if (map_has(&seen, e[i].id))
+            r = refuse_entry(common, "entryId is duplicated", err);
+        else if (map_put(&seen, e[i].id, &seen, NULL) < 0)
+            r = fail(err, EXHAUSTED, NULL, "out of memory");
+    }
+    map_done(&seen);
+    return r;
 }
 
 CO int block_publish_bulk(struct blocks *b, const struct publish_request *common,

@@ -36,6 +36,9 @@ struct publish_entry {
 /* The contract's checks only, so that the API can refuse before it reads the body. */
 int block_publish_check(struct blocks *b, str pubsub, str topic, struct instance **ret,
                         struct error *err) WUR;
+/* Each entry has an id of its own (ERR_PUBSUB_EVENTS_SER). */
+int block_publish_check_entries(const struct publish_request *common, const struct publish_entry *e,
+                                size_t n, struct error *err) WUR;
 /* Returns 0, or negative when any entry failed (entries' err) or the whole (*err). */
 CO int block_publish_bulk(struct blocks *b, const struct publish_request *common,
                           struct publish_entry *entries, size_t n, struct arena *a,

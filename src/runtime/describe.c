@@ -1,6 +1,5 @@
 #include "base/clock.h"
 #include "base/mem.h"
-#include "format/duration.h"
 #include "format/json.h"
 #include "runtime/private.h"
 
@@ -16,6 +15,31 @@ struct capability {
     const char *name;
 };
 
+static const struct capability state_capability[] = {
+    { STATE_ETAG, "ETAG" },
+    { STATE_TXN, "TRANSACTIONAL" },
+    { STATE_QUERY, "QUERY_API" },
+    { STATE_TTL, "TTL" },
+    { STATE_DELETE_PREFIX, "DELETE_WITH_PREFIX" },
+    { STATE_KEYS_LIKE, "KEYS_LIKE" },
+    { STATE_ETAG | STATE_TXN, "ACTOR" },
+    { 0, NULL },
+};
+static const struct capability pubsub_capability[] = {
+    { PUBSUB_TTL, "MESSAGE_TTL" },
+    { PUBSUB_WILDCARDS, "SUBSCRIBE_WILDCARDS" },
+    { PUBSUB_BULK_PUBLISH, "BULK_PUBSUB" },
+    { PUBSUB_BULK_SUBSCRIBE, "BULK_SUBSCRIBE_IMMEDIATE" },
+    { 0, NULL },
+};
+static const struct capability secret_capability[] = {
+    { SECRET_MULTIPLE, "MULTIPLE_KEY_VALUES_PER_SECRET" }, { 0, NULL }
+};
+enum { HAS_INPUT = 1, HAS_OUTPUT = 2 };
+static const struct capability binding_capability[] = { { HAS_INPUT, "INPUT_BINDING" },
+                                                        { HAS_OUTPUT, "OUTPUT_BINDING" },
+                                                        { 0, NULL } };
+
 /* Some secret stores know only once they are configured. */
 static unsigned features_of(const struct instance *i)
 {
@@ -24,213 +48,125 @@ static unsigned features_of(const struct instance *i)
         if (o->features)
             return o->features(i->self);
     }
+    if (str_eq(str_c(i->type->kind), S("bindings"))) {
+        const struct binding_ops *o = CONTAINER_OF(i->type, struct binding_ops, t);
+        return (o->start ? HAS_INPUT : 0) | (o->invoke ? HAS_OUTPUT : 0);
+    }
     return i->type->features;
 }
 
-static void put_capabilities(struct json_w *w, const struct instance *i)
+static const struct capability *capabilities_of(const struct instance *i)
 {
-    static const struct capability state[] = {
-        { STATE_ETAG, "ETAG" },
-        { STATE_TXN, "TRANSACTIONAL" },
-        { STATE_QUERY, "QUERY_API" },
-        { STATE_TTL, "TTL" },
-        { STATE_DELETE_PREFIX, "DELETE_WITH_PREFIX" },
-        { STATE_KEYS_LIKE, "KEYS_LIKE" },
-        { 0, NULL },
-    };
-    static const struct capability pubsub[] = {
-        { PUBSUB_TTL, "MESSAGE_TTL" },
-        { PUBSUB_WILDCARDS, "SUBSCRIBE_WILDCARDS" },
-        { PUBSUB_BULK_PUBLISH, "BULK_PUBSUB" },
-        { PUBSUB_BULK_SUBSCRIBE, "BULK_SUBSCRIBE_IMMEDIATE" },
-        { 0, NULL },
-    };
-    static const struct capability secret[] = {
-        { SECRET_MULTIPLE, "MULTIPLE_KEY_VALUES_PER_SECRET" }, { 0, NULL }
-    };
     str kind = str_c(i->type->kind);
-    const struct capability *c = str_eq(kind, S("state"))          ? state
-                                 : str_eq(kind, S("pubsub"))       ? pubsub
-                                 : str_eq(kind, S("secretstores")) ? secret
-                                                                   : NULL;
-    unsigned features = features_of(i);
-    json_w_key(w, S("capabilities"));
-    json_w_array(w);
-    for (; c && c->name; c++)
-        if (features & c->bit)
-            json_w_str(w, str_c(c->name));
-    unsigned actor = STATE_ETAG | STATE_TXN;
-    if (str_eq(kind, S("state")) && (features & actor) == actor)
-        json_w_str(w, S("ACTOR"));
-    if (str_eq(kind, S("bindings"))) {
-        const struct binding_ops *o = CONTAINER_OF(i->type, struct binding_ops, t);
-        if (o->start)
-            json_w_str(w, S("INPUT_BINDING"));
-        if (o->invoke)
-            json_w_str(w, S("OUTPUT_BINDING"));
-    }
-    json_w_array_end(w);
+    return str_eq(kind, S("state"))          ? state_capability
+           : str_eq(kind, S("pubsub"))       ? pubsub_capability
+           : str_eq(kind, S("secretstores")) ? secret_capability
+           : str_eq(kind, S("bindings"))     ? binding_capability
+                                             : NULL;
 }
 
-static bool has_capabilities(const struct instance *i)
+static int describe_component(const struct instance *i, struct arena *a,
+                              struct sidecar_component *ret)
 {
-    return features_of(i) || str_eq(str_c(i->type->kind), S("bindings"));
+    enum { MOST = 8 };
+    const struct capability *c = capabilities_of(i);
+    unsigned features = features_of(i);
+    str *names = arena_alloc(a, MOST * sizeof *names);
+    if (!names)
+        return -EXHAUSTED;
+    *ret = (struct sidecar_component){ .name = arena_dup(a, str_c(i->name)), /* it may go */
+                                       .type = str_c(i->type->type),
+                                       .version = str_c(i->type->version),
+                                       .capability = names };
+    for (; c && c->name && ret->n_capabilities < MOST; c++)
+        if ((features & c->bit) == c->bit)
+            names[ret->n_capabilities++] = str_c(c->name);
+    return ret->name.p ? 0 : -EXHAUSTED;
 }
 
-typedef void each_fn(struct json_w *w, const struct instance *i);
-
-static void each_component(struct runtime *r, struct json_w *w, each_fn *fn)
+static int describe_components(struct runtime *r, struct arena *a, struct sidecar_info *ret)
 {
     AUTO(catalog_unpinp) struct catalog *c = catalog_pin(&r->blocks);
-    for (size_t k = 0; k < COMPONENT_KINDS; k++) {
-        struct instance *i;
-        for (size_t at = 0; (i = catalog_next(c, (enum component_kind)k, &at));)
-            fn(w, i);
-    }
+    struct instance *i;
+    size_t n = 0;
+    for (size_t k = 0; k < COMPONENT_KINDS; k++)
+        for (size_t at = 0; catalog_next(c, (enum component_kind)k, &at);)
+            n++;
+    ret->component = arena_alloc(a, n * sizeof *ret->component);
+    int code = ret->component ? 0 : -EXHAUSTED;
+    for (size_t k = 0; k < COMPONENT_KINDS; k++)
+        for (size_t at = 0; code >= 0 && (i = catalog_next(c, (enum component_kind)k, &at));)
+            code = describe_component(i, a, &ret->component[ret->n_components++]);
+    return code;
 }
 
-static void put_component(struct json_w *w, const struct instance *i)
-{
-    json_w_object(w);
-    json_w_kv(w, S("name"), str_c(i->name));
-    json_w_kv(w, S("type"), str_c(i->type->type));
-    json_w_kv(w, S("version"), str_c(i->type->version));
-    if (has_capabilities(i))
-        put_capabilities(w, i);
-    json_w_object_end(w);
-}
-
-static void put_subscription(struct json_w *w, const struct subscription *s)
-{
-    static const char *const type[] = { "UNKNOWN", "DECLARATIVE", "PROGRAMMATIC", "STREAMING" };
-    json_w_object(w);
-    json_w_kv(w, S("pubsubname"), s->pubsub);
-    json_w_kv(w, S("topic"), s->topic);
-    if (s->metadata.n) {
-        json_w_key(w, S("metadata"));
-        json_w_object(w);
-        for (size_t i = 0; i < s->metadata.n; i++)
-            json_w_kv(w, s->metadata.v[i].key, s->metadata.v[i].value);
-        json_w_object_end(w);
-    }
-    json_w_key(w, S("rules"));
-    json_w_array(w);
-    for (size_t i = 0; i < s->n_rules; i++) {
-        json_w_object(w);
-        if (s->rules[i].match.n)
-            json_w_kv(w, S("match"), s->rules[i].match);
-        if (s->rules[i].path.n)
-            json_w_kv(w, S("path"), s->rules[i].path);
-        json_w_object_end(w);
-    }
-    json_w_array_end(w);
-    json_w_kv(w, S("deadLetterTopic"), s->dead_letter);
-    json_w_kv(w, S("type"), str_c(type[s->type]));
-    json_w_object_end(w);
-}
-
-static void put_duration(struct json_w *w, str key, uint64_t ns)
-{
-    char text[DURATION_MAX];
-    size_t n = duration_print((int64_t)ns, text);
-    json_w_kv(w, key, str_of(text, n));
-}
-
-static void put_app(struct runtime *r, struct json_w *w)
+static void describe_app(struct runtime *r, struct sidecar_app *ret)
 {
     const struct options *o = r->options;
-    json_w_key(w, S("appConnectionProperties"));
-    json_w_object(w);
-    json_w_key(w, S("port"));
-    json_w_i64(w, o->app_port);
-    json_w_kv(w, S("protocol"), str_c(o->app_protocol));
-    json_w_kv(w, S("channelAddress"), str_c(o->app_channel_address));
-    if (o->app_max_concurrency) {
-        json_w_key(w, S("maxConcurrency"));
-        json_w_i64(w, o->app_max_concurrency);
-    }
-    if (o->health_check) {
-        json_w_key(w, S("health"));
-        json_w_object(w);
-        json_w_kv(w, S("healthCheckPath"), str_c(o->health_path));
-        put_duration(w, S("healthProbeInterval"), SEC((uint64_t)o->health_interval_s));
-        put_duration(w, S("healthProbeTimeout"), MS((uint64_t)o->health_timeout_ms));
-        json_w_key(w, S("healthThreshold"));
-        json_w_i64(w, o->health_threshold);
-        json_w_object_end(w);
-    }
-    json_w_object_end(w);
+    *ret = (struct sidecar_app){
+        .port = o->app_port,
+        .protocol = str_c(o->app_protocol),
+        .address = str_c(o->app_channel_address),
+        .max_concurrency = o->app_max_concurrency,
+        .probed = o->health_check,
+        .health_path = str_c(o->health_path),
+        .health_interval_ns = SEC((uint64_t)o->health_interval_s),
+        .health_timeout_ns = MS((uint64_t)o->health_timeout_ms),
+        .health_threshold = o->health_threshold,
+    };
 }
 
-static void put_extended(struct runtime *r, struct json_w *w)
+static int describe_attributes(struct runtime *r, struct arena *a, struct kvs *ret)
 {
-    json_w_key(w, S("extended"));
-    json_w_object(w);
-    json_w_kv(w, S("daprRuntimeVersion"), S(PROA_VERSION));
+    struct kv *kv = arena_alloc(a, (COUNT(r->attribute) + 1) * sizeof *kv);
+    if (!kv)
+        return -EXHAUSTED;
+    size_t n = 0;
+    kv[n++] = (struct kv){ S("daprRuntimeVersion"), S(PROA_VERSION) };
+    bool ok = true;
     pthread_mutex_lock(&r->lock);
-    for (size_t i = 0; i < r->n_attributes; i++)
-        json_w_kv(w, r->attribute[i].key, r->attribute[i].value);
+    for (size_t i = 0; i < r->n_attributes && ok; i++, n++) {
+        kv[n] =
+            (struct kv){ arena_dup(a, r->attribute[i].key), arena_dup(a, r->attribute[i].value) };
+        ok = kv[n].key.p && kv[n].value.p;
+    }
     pthread_mutex_unlock(&r->lock);
-    json_w_object_end(w);
+    *ret = (struct kvs){ kv, n };
+    return ok ? 0 : -EXHAUSTED;
 }
 
-static void put_named(struct json_w *w, str key, const struct blocks *b)
+static int describe_resiliencies(struct runtime *r, struct arena *a, struct sidecar_info *ret)
 {
-    if (!b->n_endpoints)
-        return;
-    json_w_key(w, key);
-    json_w_array(w);
-    for (size_t i = 0; i < b->n_endpoints; i++) {
-        json_w_object(w);
-        json_w_kv(w, S("name"), b->endpoints[i].name);
-        json_w_object_end(w);
-    }
-    json_w_array_end(w);
+    size_t n = r->resources->n_resiliencies;
+    str *names = arena_alloc(a, n * sizeof *names);
+    if (!names)
+        return -EXHAUSTED;
+    for (size_t i = 0; i < n; i++)
+        names[i] = r->resources->resiliency[i]->name;
+    ret->resiliency = names;
+    ret->n_resiliencies = n;
+    return 0;
 }
 
-static void put_resiliencies(struct runtime *r, struct json_w *w)
-{
-    if (!r->resources->n_resiliencies)
-        return;
-    json_w_key(w, S("resiliencies"));
-    json_w_array(w);
-    for (size_t i = 0; i < r->resources->n_resiliencies; i++) {
-        json_w_object(w);
-        json_w_kv(w, S("name"), r->resources->resiliency[i]->name);
-        json_w_object_end(w);
-    }
-    json_w_array_end(w);
-}
-
-CO void describe_metadata(void *runtime, struct buf *out)
+CO int describe_metadata(void *runtime, struct arena *a, struct sidecar_info *ret)
 {
     struct runtime *r = runtime;
-    struct json_w w;
-    json_w_init(&w, out, JSON_W_HTML);
-    json_w_object(&w);
-    json_w_kv(&w, S("id"), str_c(r->options->app_id));
-    json_w_kv(&w, S("runtimeVersion"), S(PROA_VERSION));
-    json_w_key(&w, S("components"));
-    json_w_array(&w);
-    each_component(r, &w, put_component);
-    json_w_array_end(&w);
-    put_extended(r, &w);
-    json_w_key(&w, S("subscriptions"));
-    json_w_array(&w);
-    for (size_t i = 0; atomic_load(&r->discovered) && i < r->subscriptions.n; i++)
-        put_subscription(&w, r->subscriptions.v[i]);
-    json_w_array_end(&w);
-    put_named(&w, S("httpEndpoints"), &r->blocks);
-    if (r->app)
-        put_app(r, &w);
-    json_w_key(&w, S("actorRuntime"));
-    json_w_object(&w);
-    json_w_kv(&w, S("runtimeStatus"), S("DISABLED"));
-    json_w_key(&w, S("hostReady"));
-    json_w_bool(&w, false);
-    json_w_object_end(&w);
-    put_resiliencies(r, &w);
-    json_w_object_end(&w);
+    *ret = (struct sidecar_info){
+        .id = str_c(r->options->app_id),
+        .version = S(PROA_VERSION),
+        .endpoint = r->blocks.endpoints,
+        .n_endpoints = r->blocks.n_endpoints,
+        .has_app = r->app,
+    };
+    describe_app(r, &ret->app);
+    if (atomic_load(&r->discovered)) {
+        ret->subscription = r->subscriptions.v;
+        ret->n_subscriptions = r->subscriptions.n;
+    }
+    int code = describe_components(r, a, ret);
+    if (code >= 0)
+        code = describe_attributes(r, a, &ret->extended);
+    return code < 0 ? code : describe_resiliencies(r, a, ret);
 }
 
 int describe_set(void *runtime, str key, str value)
@@ -309,6 +245,15 @@ CO static void put_topics(struct runtime *r, struct json_w *w)
     }
 }
 
+static void put_resources(struct runtime *r, struct json_w *w)
+{
+    AUTO(catalog_unpinp) struct catalog *c = catalog_pin(&r->blocks);
+    struct instance *i;
+    for (size_t k = 0; k < COMPONENT_KINDS; k++)
+        for (size_t at = 0; (i = catalog_next(c, (enum component_kind)k, &at));)
+            put_resource(w, i);
+}
+
 CO void describe_feed(void *runtime, struct buf *out)
 {
     struct runtime *r = runtime;
@@ -332,7 +277,7 @@ CO void describe_feed(void *runtime, struct buf *out)
     json_w_array_end(&w);
     json_w_key(&w, S("resources"));
     json_w_array(&w);
-    each_component(r, &w, put_resource);
+    put_resources(r, &w);
     json_w_array_end(&w);
     feed_write(&w);
     json_w_object_end(&w);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "api/api.h"
+#include "api/metadata.h"
 #include "block/app.h"
 #include "block/invoke.h"
 #include "block/subscribe.h"
@@ -61,7 +62,7 @@ void host_address(const char *override, char ret[64]);
 /* load.c: on worker 0 */
 CO int load_components(struct runtime *r, struct error *err) WUR;
 /* describe.c */
-CO void describe_metadata(void *runtime, struct buf *out);
+CO int describe_metadata(void *runtime, struct arena *a, struct sidecar_info *ret) WUR;
 int describe_set(void *runtime, str key, str value);
 CO void describe_feed(void *runtime, struct buf *out);
 /* life.c: the fiber that follows the app */

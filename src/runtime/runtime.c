@@ -115,11 +115,12 @@ static bool is_outbound_ready(void *arg, struct error *err)
 }
 
 /* The contract's shutdown is what a signal does. */
-static void shut_down(void *arg, bool force)
+CO static void shut_down(void *arg, bool force)
 {
     if (force) {
         log_info(RUNTIME_SCOPE,
                  "Force shutdown requested, exiting immediately without graceful shutdown");
+        (void)fiber_sleep(MS(100)); /* for the answer to get out (surprise 71) */
         _exit(1);
     }
     log_info(RUNTIME_SCOPE, "Shutdown requested via API");

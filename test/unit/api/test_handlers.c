@@ -202,7 +202,7 @@ TEST_CO(metadata_can_be_set_within_limits)
     static char big[300];
     memset(big, 'x', sizeof big - 1);
     static const struct row rows[] = {
-        { "GET /v1.0/metadata", NULL, NULL, 200, "{\"id\":\"me\"}" },
+        { "GET /v1.0/metadata", NULL, NULL, 200, "\"id\":\"me\"" },
         { "PUT /v1.0/metadata/k", NULL, "v", 204, "" },
         { "PUT /v1.0/metadata/k", NULL, big, 429, "too many attributes" },
         { "GET /proa/v1/feed", NULL, NULL, 200, NULL },

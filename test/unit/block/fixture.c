@@ -1,5 +1,7 @@
 #include "fixture.h"
 
+#include "api/metadata.h"
+
 #include "block/binding.h"
 #include "block/configuration.h"
 #include "block/crypto.h"
@@ -507,15 +509,21 @@ static bool ready(void *arg, struct error *err)
     return false;
 }
 
-static void shut_down(void *arg, bool force)
+CO static void shut_down(void *arg, bool force)
 {
     struct fixture *f = arg;
     f->stopping = true;
 }
 
-CO static void write_metadata(void *arg, struct buf *out)
+CO static int describe(void *arg, struct arena *a, struct sidecar_info *ret)
 {
-    buf_put(out, S("{\"id\":\"me\"}"));
+    *ret = (struct sidecar_info){ .id = S("me"), .version = S("1") };
+    return 0;
+}
+
+CO static void write_feed(void *arg, struct buf *out)
+{
+    buf_put(out, S("{\"app\":\"me\"}"));
 }
 
 static int set_metadata(void *arg, str key, str value)
@@ -554,8 +562,8 @@ void fixture_open(struct fixture *f, const char *yaml)
     REQUIRE(app_new(&app, &f->app, &err) == 0, "%s", err.text);
     f->b.app = f->app;
     struct api_config api = { .blocks = &f->b,
-                              .host = { f, ready, ready, shut_down, write_metadata, set_metadata,
-                                        write_metadata },
+                              .host = { f, ready, ready, shut_down, describe, set_metadata,
+                                        write_feed },
                               .max_body_bytes = 4096 };
     REQUIRE(api_new(&api, &f->api, &err) == 0, "%s", err.text);
 }

@@ -126,7 +126,12 @@ static void describe(void *arg)
     struct buf out;
     struct json v;
     buf_init(&out, MIB(4));
-    describe_metadata(b->r, &out);
+    struct sidecar_info info;
+    struct arena arena;
+    arena_init(&arena, MIB(1));
+    CHECK_OK(describe_metadata(b->r, &arena, &info));
+    metadata_json(&info, &out);
+    arena_done(&arena);
     CHECK_OK(json_parse(buf_str(&out), &v, NULL));
     static const char *const parts[] = {
         "\"id\":\"svc\"",
