@@ -16,9 +16,12 @@ int app_new(const struct app_config *config, struct app **ret, struct error *err
     snprintf(a->address, sizeof a->address, format, config->host, config->port);
     slots_init(&a->slots, config->max_concurrency);
     atomic_init(&a->healthy, true);
-    a->channel = &channel_http;
+    str protocol = str_c(config->protocol);
+    bool grpc = str_starts(protocol, S("grpc"));
+    a->channel = grpc ? &channel_grpc : &channel_http;
+    arena_init(&a->bindings.arena, 0);
     struct http_client_config client = {
-        .h2 = str_eq(str_c(config->protocol), S("h2c")),
+        .h2 = grpc || str_eq(protocol, S("h2c")),
         .max_conns = 1024,
         .max_idle = 64,
         .max_header_bytes = config->max_header_bytes,
@@ -38,6 +41,7 @@ void app_free(struct app *a)
         return;
     if (a->client)
         http_client_free(a->client);
+    arena_done(&a->bindings.arena);
     slots_done(&a->slots);
     mem_free(a);
 }

@@ -15,9 +15,10 @@ struct app_config {
     const char *app_id;
     const char *host;        /* --app-channel-address */
     uint16_t port;           /* never 0: without a port there is no struct app */
-    const char *protocol;    /* "http", "h2c" */
+    const char *protocol;    /* "http", "h2c", "grpc", "grpcs" */
     size_t max_concurrency;  /* 0 = unlimited */
     size_t max_header_bytes; /* of a response */
+    size_t max_body_bytes;   /* of a call that is one message; 0 = no limit but gRPC's */
     const char *token;       /* APP_API_TOKEN or NULL */
     /* An app in this process (libproa without a sidecar): called instead of a connection; port 0
      * then. */
@@ -27,6 +28,14 @@ struct app_config {
 
 struct channel;
 
+/* What a gRPC app answered to ListInputBindings; worker 0. */
+struct app_bindings {
+    bool known;
+    char **v;
+    size_t n;
+    struct arena arena;
+};
+
 struct app {
     struct app_config config;
     const struct channel *channel; /* by which it is told things: channel.h */
@@ -34,6 +43,7 @@ struct app {
     char address[128];
     struct http_client *client;
     struct slots slots;
+    struct app_bindings bindings;
     atomic_bool healthy; /* by app health checks; true when there are none */
 };
 

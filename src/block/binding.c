@@ -5,9 +5,11 @@
 #include "block/channel.h"
 #include "block/guard.h"
 #include "block/observe.h"
+#include "block/parallel.h"
+#include "block/state.h"
 #include "telemetry/span.h"
 
-enum { ARENA_MAX = 64 << 20 };
+enum { ARENA_MAX = 64 << 20, TO_AT_ONCE = 10 };
 static const char SCOPE[] = "dapr.runtime.processor";
 
 struct binding {
@@ -110,6 +112,7 @@ struct event_call {
     const struct binding_event *e;
     struct arena *arena;
     int last_status;
+    struct app_binding_answer answer;
 };
 
 /* An event begins a trace. */
@@ -136,13 +139,61 @@ CO static int try_event(void *arg, struct guard_attempt *attempt, struct error *
     struct span span;
     begin_span(c->x, &span);
     struct app_binding_event e = { str_c(c->x->instance->name), c->x->path, c->e, span.context };
-    struct app_binding_answer answer;
-    int r = app->channel->binding(app, &e, c->arena, &answer, &attempt->http_status, err);
+    int r = app->channel->binding(app, &e, c->arena, &c->answer, &attempt->http_status, err);
     c->last_status = attempt->http_status;
     if (r < 0)
         span_fail(&span, err ? str_c(err->text) : S("failed"));
     span_end(&span);
     return r;
+}
+
+/* ---- what the answer to an event asks for: states to save, output bindings to call ---- */
+
+static void complain(const struct binding *x, const char *what, str name, const struct error *err)
+{
+    log_error(SCOPE, "error executing the app's answer to an event of %s: %s " STR_FMT ": %s",
+              x->instance->name, what, STR_ARG(name), err->text);
+}
+
+CO static void save_states(struct event_call *c)
+{
+    struct app_binding_answer *a = &c->answer;
+    struct instance *store;
+    struct error err = { 0 };
+    int r = a->n_states ? state_find(c->x->b, a->store, &store, &err) : 0;
+    if (r >= 0 && a->n_states)
+        r = block_state_save(c->x->b, store, a->state, a->n_states, c->arena, &err);
+    if (r < 0)
+        complain(c->x, "saving states in", a->store, &err);
+}
+
+CO static int send_to(struct event_call *c, size_t i, struct arena *arena)
+{
+    struct binding_result result;
+    struct error err = { 0 };
+    int r = block_binding_invoke(c->x->b, c->answer.to[i], S("create"), c->answer.data,
+                                 (struct kvs){ 0 }, arena, &result, &err);
+    if (r < 0)
+        complain(c->x, "calling output binding", c->answer.to[i], &err);
+    return r;
+}
+
+CO static void send_one(void *arg, size_t i)
+{
+    struct arena arena;
+    arena_init(&arena, ARENA_MAX);
+    (void)send_to(arg, i, &arena); /* it has been said */
+    arena_done(&arena);
+}
+
+/* One after the other ends at the first that fails. */
+CO static void send_all(struct event_call *c)
+{
+    int r = 0;
+    if (c->answer.parallel)
+        parallel_for(c->answer.n_to, TO_AT_ONCE, send_one, c);
+    for (size_t i = 0; i < c->answer.n_to && !c->answer.parallel && r >= 0; i++)
+        r = send_to(c, i, c->arena);
 }
 
 CO static int on_event(void *arg, const struct binding_event *e, struct error *err)
@@ -156,6 +207,10 @@ CO static int on_event(void *arg, const struct binding_event *e, struct error *e
     int r = guard_call(x->inbound, S(""), try_event, &call, err);
     if (r < 0 && call.last_status >= 200 && call.last_status <= 299)
         r = 0;
+    if (r >= 0) {
+        save_states(&call);
+        send_all(&call);
+    }
     observe_input(x->b, x->instance->name, start, r >= 0);
     arena_done(&arena);
     return r;

@@ -101,4 +101,4 @@ struct channel {
     CO int (*config)(struct app *a, struct error *err);
 };
 
-extern const struct channel channel_http;
+extern const struct channel channel_http, channel_grpc;

@@ -5,6 +5,7 @@
 #include "block/invoke.h"
 #include "block/pipeline.h"
 #include "block/relay.h"
+#include "block/words.h"
 #include "http/memory.h"
 #include "telemetry/metrics.h"
 
@@ -229,15 +230,31 @@ static bool is_2xx(int status)
 
 /* ---- calls of services ---- */
 
+/* What a call may bring along that isn't a header of HTTP (facts 5.1). */
+static int for_app(struct arena *a, struct http_headers *h)
+{
+    struct http_headers out;
+    http_headers_init(&out, a);
+    http_headers_remove(h, S(DIRECT_HEADER));
+    http_headers_remove(h, S(WORDS_CALL));
+    bool odd = false;
+    for (size_t i = 0; i < h->n && !odd; i++)
+        odd = str_istarts(h->v[i].name, S("grpc-")) || str_ends(h->v[i].name, S("-bin"));
+    if (!odd)
+        return 0;
+    int r = words_headers(h, &out);
+    *h = out;
+    return r;
+}
+
 CO static int pass_on_call(struct app *a, struct http_exchange *x, struct error *err)
 {
     struct {
         struct relay relay;
         struct http_request req;
     } c = { 0 };
-    if (relay_request(x, x->req.target, &c.req) < 0)
+    if (relay_request(x, x->req.target, &c.req) < 0 || for_app(x->arena, &c.req.headers) < 0)
         return fail(err, EXHAUSTED, NULL, "the request is too large for its memory");
-    http_headers_remove(&c.req.headers, S(DIRECT_HEADER));
     c.req.authority = str_c(a->address);
     if (a->config.token &&
         http_headers_set(&c.req.headers, S("dapr-api-token"), str_c(a->config.token)) < 0)
@@ -246,6 +263,7 @@ CO static int pass_on_call(struct app *a, struct http_exchange *x, struct error 
     if (r >= 0) {
         struct guard_attempt attempt = { 0 };
         r = relay_try(&c.relay, a->client, a->address, &c.req, &attempt, err);
+        words_remove(&c.relay.answer.headers); /* only a gRPC app has such */
         r = relay_pass(&c.relay, r, err);
     }
     if (r == -UNAVAILABLE &&
@@ -274,6 +292,9 @@ CO static void to_app(void *arg, struct http_exchange *x)
 CO static int http_invoke(struct app *a, struct http_exchange *x, str target, struct error *err)
 {
     uint64_t start = clock_now_ns();
+    if (str_eq(x->req.method, S(WORDS_NO_VERB)) || str_eq(x->req.method, S("CONNECT")))
+        return fail(err, INVALID, NULL,
+                    "invalid HTTP verb: an app that speaks HTTP needs one, and not CONNECT");
     x->req.target = target;
     (void)str_cut(target, '?', &x->req.path, &x->req.query);
     str path = x->req.path; /* a middleware may change it */

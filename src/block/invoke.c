@@ -6,6 +6,7 @@
 #include "block/observe.h"
 #include "block/peer.h"
 #include "block/relay.h"
+#include "block/words.h"
 #include "format/uri.h"
 
 #include <stdio.h>
@@ -415,6 +416,8 @@ CO int invoke(struct blocks *b, const struct invoke_target *t, struct http_excha
               struct error *err)
 {
     struct error cause = { 0 };
+    if (!t->grpc)
+        http_headers_remove(&x->req.headers, S(WORDS_CALL));
     int r = dispatch(b, t, x, &cause);
     if (r >= 0 || x->started)
         return 0; /* once begun, the reply itself shows how it ended */

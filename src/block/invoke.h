@@ -26,6 +26,7 @@ struct invoke_target {
     str namespace_; /* empty = ours */
     str url;        /* "http://host:port" instead of an app id */
     str method;     /* path at the target, decoded once and cleaned, no slash in front */
+    bool grpc;      /* the exchange is a gRPC call in the words of words.h */
 };
 
 /* "/" + method, escaped where a request line needs it, + "?" + query. Into the arena. */

@@ -15,19 +15,24 @@ CO static int memory_read(struct http_exchange *x, str *ret_chunk)
     return 1;
 }
 
+static int copy_headers(struct http_exchange *x, const struct http_headers *from,
+                        struct http_headers *to)
+{
+    for (size_t i = 0; from && i < from->n; i++) {
+        str name = arena_dup(x->arena, from->v[i].name);
+        str value = arena_dup(x->arena, from->v[i].value);
+        if (!name.p || !value.p || http_headers_add(to, name, value) < 0)
+            return -EXHAUSTED;
+    }
+    return 0;
+}
+
 CO static int memory_start(struct http_exchange *x, int status, const struct http_headers *headers,
                            int64_t content_length)
 {
-    struct http_memory *m = memory_of(x);
-    for (size_t i = 0; headers && i < headers->n; i++) {
-        str name = arena_dup(x->arena, headers->v[i].name);
-        str value = arena_dup(x->arena, headers->v[i].value);
-        if (!name.p || !value.p || http_headers_add(&m->reply_headers, name, value) < 0)
-            return -EXHAUSTED;
-    }
     x->status = status;
     x->started = true;
-    return 0;
+    return copy_headers(x, headers, &memory_of(x)->reply_headers);
 }
 
 CO static int memory_write(struct http_exchange *x, str data)
@@ -41,7 +46,7 @@ CO static int memory_write(struct http_exchange *x, str data)
 CO static int memory_end(struct http_exchange *x, const struct http_headers *trailers)
 {
     x->ended = true;
-    return 0;
+    return copy_headers(x, trailers, &memory_of(x)->reply_trailers);
 }
 
 static void memory_abort(struct http_exchange *x)
@@ -71,6 +76,7 @@ void http_memory_init(struct http_memory *m, const struct http_request *req, str
         .version = 11,
     };
     http_headers_init(&m->reply_headers, a);
+    http_headers_init(&m->reply_trailers, a);
     buf_init(&m->reply, max_reply);
 }
 

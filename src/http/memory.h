@@ -9,7 +9,7 @@
 struct http_memory {
     struct http_exchange x; /* hand &m.x to a handler */
     str body;               /* of the request, not yet read */
-    struct http_headers reply_headers;
+    struct http_headers reply_headers, reply_trailers;
     struct buf reply; /* reply.max is the limit */
     bool too_large, aborted;
 };

@@ -20,6 +20,16 @@ enum { ARENA_MAX = 64 << 20 };
 
 /* ---- making ---- */
 
+/* As it is written in tables; NULL: none that we speak. */
+static const char *app_protocol(const struct options *o)
+{
+    static const char *const known[] = { "http", "h2c", "grpc" };
+    for (size_t i = 0; i < COUNT(known); i++)
+        if (str_ieq(str_c(o->app_protocol), str_c(known[i])))
+            return known[i];
+    return NULL;
+}
+
 static int check_options(const struct options *o, struct error *err)
 {
     if (!str_eq(str_c(o->mode), S("standalone")))
@@ -42,10 +52,9 @@ static int check_options(const struct options *o, struct error *err)
         return fail(err, INVALID, NULL,
                     "app-health-probe-timeout must be at most app-health-probe-interval (%lld s)",
                     (long long)o->health_interval_s);
-    str protocol = str_c(o->app_protocol);
-    if (!str_ieq(protocol, S("http")) && !str_ieq(protocol, S("h2c")))
+    if (!app_protocol(o))
         return fail(err, UNIMPLEMENTED, NULL,
-                    "app-protocol %s isn't supported yet: use http or h2c", o->app_protocol);
+                    "app-protocol %s isn't supported yet: use http, h2c or grpc", o->app_protocol);
     for (size_t i = 0; i < o->disable_init_endpoints.n; i++) {
         str e = str_c(o->disable_init_endpoints.v[i]);
         if (!str_ieq(e, S("config")) && !str_ieq(e, S("subscribe")))
@@ -333,9 +342,10 @@ static int make_app(struct runtime *r, struct error *err)
         .app_id = o->app_id,
         .host = o->app_channel_address,
         .port = (uint16_t)o->app_port,
-        .protocol = str_ieq(str_c(o->app_protocol), S("h2c")) ? "h2c" : "http",
+        .protocol = app_protocol(o),
         .max_concurrency = (size_t)o->app_max_concurrency,
         .max_header_bytes = (size_t)o->read_buffer_size,
+        .max_body_bytes = (size_t)o->max_body_size,
         .token = o->app_token,
         .handle = r->inside.handle,
         .handle_arg = r->inside.arg,
