@@ -2,14 +2,12 @@
 #include "api/api.h"
 #include "api/internal.h"
 #include "block/frames.h"
-#include "block/invoke.h"
+#include "block/unary.h"
 #include "http/grpc.h"
-#include "http/memory.h"
 
 /* The contract's ServiceInvocation (facts 3.4): what a daprd calls us by, and a Proa until it knows
  * us. */
 
-enum { UNARY_REPLY_MAX = 64 << 20 };
 static const char NO_ANSWER[] = "error invoking app channel: the app gave no answer";
 
 /* An exchange with the app whose other side is a gRPC stream. */
@@ -19,6 +17,7 @@ struct inner {
     str pending;                   /* payload of the first frame */
     uint64_t seq_in, seq_out, got; /* got: bytes of the body */
     struct http_headers headers;   /* of the answer, held until there's a frame to go with */
+    str held; /* of a gRPC app's one message, until its trailers are known; .p NULL = nothing */
     bool head_sent, failed;
     struct buf out;
     struct arena scratch; /* of the frame that is being read */
@@ -86,12 +85,24 @@ CO static int inner_start(struct http_exchange *x, int status, const struct http
     return 0;
 }
 
-CO static int send_frame(struct inner *i, str data)
+/* The first frame's head; a gRPC app's status is taken off its headers (words.h). */
+static void fill_head(struct inner *i, const struct http_headers *trailers,
+                      struct frame_response *ret)
 {
-    buf_clear(&i->out);
+    *ret = (struct frame_response){ .status = i->x.status, .headers = i->headers };
+    ret->grpc = words_take(&ret->headers, &ret->outcome, &ret->type_url);
+    if (ret->grpc && trailers)
+        ret->trailers = *trailers;
+}
+
+CO static int send_frame(struct inner *i, str data, const struct http_headers *trailers)
+{
+    struct frame_response head;
     bool first = !i->head_sent;
-    int r = frame_pack_response(first ? i->x.status : 0, first ? &i->headers : NULL, data,
-                                i->seq_out, i->x.arena, &i->out);
+    buf_clear(&i->out);
+    if (first)
+        fill_head(i, trailers, &head);
+    int r = frame_pack_response(first ? &head : NULL, data, i->seq_out, i->x.arena, &i->out);
     if (r < 0)
         return r;
     i->head_sent = true;
@@ -99,19 +110,33 @@ CO static int send_frame(struct inner *i, str data)
     return grpc_send(i->outer, buf_str(&i->out));
 }
 
+CO static int send_body(struct inner *i, str data, const struct http_headers *trailers)
+{
+    int r = 0;
+    for (; data.n && r >= 0; data = str_skip(data, FRAME_MAX))
+        r = send_frame(i, str_take(data, FRAME_MAX), trailers);
+    return r;
+}
+
 CO static int inner_write(struct http_exchange *x, str data)
 {
     struct inner *i = inner_of(x);
-    int r = 0;
-    for (x->bytes_out += data.n; data.n && r >= 0; data = str_skip(data, FRAME_MAX))
-        r = send_frame(i, str_take(data, FRAME_MAX));
-    return r;
+    x->bytes_out += data.n;
+    if (!i->head_sent && !i->held.p && http_headers_has(&i->headers, S(WORDS_STATUS))) {
+        i->held = data; /* the channel's until the reply has ended */
+        return 0;
+    }
+    int r = send_body(i, i->held, NULL);
+    i->held = (str){ 0 };
+    return r < 0 ? r : send_body(i, data, NULL);
 }
 
 CO static int inner_end(struct http_exchange *x, const struct http_headers *trailers)
 {
     struct inner *i = inner_of(x);
-    int r = i->head_sent ? 0 : send_frame(i, (str){ 0 });
+    int r = send_body(i, i->held, trailers);
+    if (r >= 0 && !i->head_sent)
+        r = send_frame(i, (str){ 0 }, trailers);
     x->ended = true;
     return r < 0 ? r : grpc_finish(i->outer, OK, S(""), S(""), NULL);
 }
@@ -139,15 +164,14 @@ CO static void refuse(struct http_exchange *x, enum code code, const char *text)
 static int read_head(const struct frame_request *f, struct http_exchange *outer,
                      struct http_request *ret, str *ret_target)
 {
-    if (!f->verb.n || str_eq(f->verb, S("CONNECT")))
-        return -INVALID;
-    *ret = (struct http_request){ .method = f->verb,
+    *ret = (struct http_request){ .method = f->verb.n ? f->verb : S(WORDS_NO_VERB),
                                   .content_length = f->content_length,
                                   .headers = f->headers };
     if (f->content_type.n &&
         http_headers_set(&ret->headers, S("content-type"), f->content_type) < 0)
         return -EXHAUSTED;
-    return invoke_target(outer->arena, f->method, f->query, ret_target);
+    int r = words_mark(&ret->headers, f->type_url);
+    return r < 0 ? r : invoke_target(outer->arena, f->method, f->query, ret_target);
 }
 
 CO static void call_stream(struct blocks *b, struct http_exchange *x)
@@ -187,12 +211,48 @@ CO static void call_stream(struct blocks *b, struct http_exchange *x)
     arena_done(&i.scratch);
 }
 
+/* To the app, and its answer packed into *out. */
+CO static int answer_unary(struct blocks *b, struct http_exchange *x, const struct frame_request *f,
+                           struct http_request *req, struct buf *out, int *ret_status,
+                           struct error *err)
+{
+    struct unary_answer answer;
+    struct unary_request q = {
+        .verb = f->verb,
+        .method = f->method,
+        .query = f->query,
+        .data = f->data,
+        .type_url = f->type_url,
+        .content_type = f->content_type,
+        .headers = req->headers,
+        .peer = x->peer,
+        .local = x->local,
+    };
+    int r = unary_invoke_app(b, &q, x->arena, &answer, err);
+    if (r < 0)
+        return r;
+    struct frame_response head = {
+        .status = answer.status,
+        .grpc = answer.grpc,
+        .outcome = answer.outcome,
+        .content_type = answer.content_type,
+        .type_url = answer.type_url,
+        .headers = answer.headers,
+        .trailers = answer.trailers,
+    };
+    *ret_status = answer.status;
+    return frame_pack_unary(&head, answer.data, x->arena, out) < 0
+               ? fail(err, EXHAUSTED, NULL,
+                      "error invoking app channel: the answer is too large for CallLocal")
+               : 0;
+}
+
 CO static void call_unary(struct blocks *b, struct http_exchange *x)
 {
     str message, target;
     struct frame_request f;
     struct http_request req;
-    int r = grpc_recv(x, FRAME_MESSAGE_MAX, &message);
+    int r = grpc_recv(x, FRAME_MESSAGE_MAX, &message), status = 500;
     r = r > 0 ? frame_unpack_unary(message, x->arena, &f) : -INVALID;
     if (r < 0 || read_head(&f, x, &req, &target) < 0) {
         refuse(x, INVALID,
@@ -200,27 +260,18 @@ CO static void call_unary(struct blocks *b, struct http_exchange *x)
         return;
     }
     struct error err = { 0 };
-    struct http_memory m;
-    req.content_length = (int64_t)f.data.n;
-    http_memory_init(&m, &req, f.data, x->arena, UNARY_REPLY_MAX);
     AUTO(buf_done) struct buf out;
-    buf_init(&out, UNARY_REPLY_MAX + MIB(1));
+    buf_init(&out, UNARY_ANSWER_MAX + MIB(1));
     struct internal_call call;
-    internal_received(&call, b, &m.x.req, target, &x->req.headers);
-    r = access_check(b, target, m.x.req.method, &err);
+    internal_received(&call, b, &req, target, &x->req.headers);
+    r = access_check(b, target, req.method, &err);
     if (r >= 0)
-        r = invoke_app(b, &m.x, target, &err);
+        r = answer_unary(b, x, &f, &req, &out, &status, &err);
     if (r < 0)
         refuse(x, err.code ? err.code : INTERNAL, err.text);
-    else if (!m.x.ended && !m.too_large)
-        refuse(x, INTERNAL, NO_ANSWER);
-    else if (m.too_large || m.aborted ||
-             frame_pack_unary(m.x.status, &m.reply_headers, buf_str(&m.reply), x->arena, &out) < 0)
-        refuse(x, EXHAUSTED, "error invoking app channel: the answer is too large for CallLocal");
     else if (grpc_send(x, buf_str(&out)) >= 0)
         (void)grpc_finish(x, OK, S(""), S(""), NULL);
-    internal_answered(&call, m.x.started ? m.x.status : 500);
-    http_memory_done(&m);
+    internal_answered(&call, status);
 }
 
 CO void api_handle_grpc_internal(void *api, struct http_exchange *x)

@@ -325,6 +325,19 @@ CO static int answer_failure(struct http_exchange *x, const struct rpc_answer *a
     return r < 0 ? r : http_reply_end(x, marked ? &answer->trailers : NULL);
 }
 
+static int success_headers(const struct rpc_answer *answer, const invoke_response *m, bool marked,
+                           struct arena *a, struct http_headers *h)
+{
+    str type = str_c(m->content_type);
+    http_headers_init(h, a);
+    int r = marked ? copy_metadata(&answer->headers, a, h) : words_headers(&answer->headers, h);
+    if (r >= 0 && type.n && http_is_field_value(type))
+        r = http_headers_set(h, S("Content-Type"), type);
+    return r < 0 || !marked
+               ? r
+               : words_put(h, &answer->status, m->data ? str_c(m->data->type_url) : S(""));
+}
+
 CO static int answer_success(struct http_exchange *x, const struct rpc_answer *answer, bool marked,
                              struct arena *a, struct error *err)
 {
@@ -333,20 +346,12 @@ CO static int answer_success(struct http_exchange *x, const struct rpc_answer *a
     struct http_headers h;
     if (!m)
         return unreadable(err, "OnInvoke");
-    str type_url = m->data ? str_c(m->data->type_url) : S("");
-    str body = m->data ? proto_slice(m->data->value) : S("");
-    str type = str_c(m->content_type);
-    http_headers_init(&h, a);
-    int r = marked ? copy_metadata(&answer->headers, a, &h) : words_headers(&answer->headers, &h);
-    if (r >= 0 && type.n && http_is_field_value(type))
-        r = http_headers_set(&h, S("Content-Type"), type);
-    if (r >= 0 && marked)
-        r = words_put(&h, &answer->status, type_url);
-    if (r < 0)
+    if (success_headers(answer, m, marked, a, &h) < 0)
         return no_memory(err);
+    str body = m->data ? proto_slice(m->data->value) : S("");
     if (!marked || !answer->trailers.n)
         return http_reply(x, 200, &h, body);
-    r = http_reply_start(x, 200, &h, -1);
+    int r = http_reply_start(x, 200, &h, -1);
     if (r >= 0 && body.n)
         r = http_reply_write(x, body);
     return r < 0 ? r : http_reply_end(x, &answer->trailers);

@@ -1,5 +1,6 @@
 #include "block/frames.h"
 
+#include "block/proto.h"
 #include "format/uri.h"
 #include "internals.pb-c.h"
 
@@ -11,52 +12,51 @@ typedef Dapr__Proto__Internals__V1__MetadataEntry entry;
 typedef Dapr__Proto__Internals__V1__ListStringValue list;
 typedef Dapr__Proto__Common__V1__InvokeRequest common_request;
 typedef Dapr__Proto__Common__V1__InvokeResponse common_response;
+typedef Dapr__Proto__Internals__V1__Status status_message;
+typedef Google__Protobuf__Any any_message;
 typedef Dapr__Proto__Common__V1__HTTPExtension extension;
 typedef Dapr__Proto__Common__V1__StreamPayload payload;
 
 static const str verbs[] = { S(""),       S("GET"),     S("HEAD"),    S("POST"),  S("PUT"),
                              S("DELETE"), S("CONNECT"), S("OPTIONS"), S("TRACE"), S("PATCH") };
 
-/* ---- memory: protobuf-c unpacks into the arena ---- */
-
-static void *take(void *arena, size_t size)
-{
-    return arena_alloc(arena, size);
-}
-
-static void leave(void *arena, void *p)
-{
-}
-
-static ProtobufCAllocator allocator(struct arena *a)
-{
-    return (ProtobufCAllocator){ take, leave, a };
-}
-
-static ProtobufCBinaryData bytes(str s)
-{
-    return (ProtobufCBinaryData){ s.n, (uint8_t *)s.p };
-}
-
-static str slice(ProtobufCBinaryData b)
-{
-    return str_of(b.data, b.len);
-}
-
-static int pack(const ProtobufCMessage *m, struct buf *out)
-{
-    size_t n = protobuf_c_message_get_packed_size(m);
-    char *to = buf_reserve(out, n);
-    if (!to)
-        return -EXHAUSTED;
-    buf_commit(out, protobuf_c_message_pack(m, (uint8_t *)to));
-    return 0;
-}
-
 /* ---- headers as map<string, ListStringValue> ---- */
 
+/* A header of HTTP that is registered travels in the letter case by which Go knows it, so that the
+ * callee can tell it from metadata of that name (facts 3.4). */
+static str key_of(str name, bool grpc, struct arena *a)
+{
+    char *p = !grpc && words_is_permanent(name) ? arena_cstr(a, name) : NULL;
+    for (size_t i = 0; p && i < name.n; i++)
+        if (p[i] >= 'a' && p[i] <= 'z' && (i == 0 || p[i - 1] == '-'))
+            p[i] = (char)(p[i] & ~0x20);
+    return p ? str_of(p, name.n) : name;
+}
+
+static str value_of(const struct http_header *h, struct arena *a)
+{
+    str value = str_ends(h->name, S("-bin")) ? words_padded(a, h->value) : h->value;
+    return value.p ? value : h->value;
+}
+
+static entry *new_entry(str key, size_t room, struct arena *a)
+{
+    entry *e = arena_alloc(a, sizeof *e);
+    list *l = arena_alloc(a, sizeof *l);
+    char **values = arena_alloc(a, room * sizeof(char *));
+    if (!e || !l || !values)
+        return NULL;
+    dapr__proto__internals__v1__metadata_entry__init(e);
+    dapr__proto__internals__v1__list_string_value__init(l);
+    l->values = values;
+    e->value = l;
+    e->key = arena_cstr(a, key);
+    return e->key ? e : NULL;
+}
+
 /* One entry a name: values of the same name become a list, as a map wants it. */
-static int pack_headers(const struct http_headers *h, struct arena *a, entry ***ret, size_t *ret_n)
+static int pack_headers(const struct http_headers *h, bool grpc, struct arena *a, entry ***ret,
+                        size_t *ret_n)
 {
     *ret_n = 0;
     size_t n = h ? h->n : 0;
@@ -65,35 +65,28 @@ static int pack_headers(const struct http_headers *h, struct arena *a, entry ***
         return -EXHAUSTED;
     *ret = e;
     for (size_t i = 0; i < n; i++) {
+        if (str_ieq(h->v[i].name, S(WORDS_CALL)))
+            continue;
         size_t at = 0;
         while (at < *ret_n && !str_ieq(str_c(e[at]->key), h->v[i].name))
             at++;
         if (at == *ret_n) {
-            e[at] = arena_alloc(a, sizeof(entry));
-            list *l = arena_alloc(a, sizeof *l);
-            char **values = arena_alloc(a, (n - i) * sizeof(char *));
-            if (!e[at] || !l || !values)
-                return -EXHAUSTED;
-            dapr__proto__internals__v1__metadata_entry__init(e[at]);
-            dapr__proto__internals__v1__list_string_value__init(l);
-            l->values = values;
-            e[at]->value = l;
-            if (!(e[at]->key = arena_cstr(a, h->v[i].name)))
+            if (!(e[at] = new_entry(key_of(h->v[i].name, grpc, a), n - i, a)))
                 return -EXHAUSTED;
             (*ret_n)++;
         }
         list *l = e[at]->value;
-        if (!(l->values[l->n_values++] = arena_cstr(a, h->v[i].value)))
+        if (!(l->values[l->n_values++] = arena_cstr(a, value_of(&h->v[i], a))))
             return -EXHAUSTED;
     }
     return 0;
 }
 
-/* What isn't a header of HTTP stays behind: pseudo headers, and gRPC's own (facts 5.1). */
+/* What belongs to one connection stays behind, and what isn't a header at all. */
 static bool carries(str name)
 {
-    return http_is_token(name) && !str_istarts(name, S("grpc-")) && !str_ends(name, S("-bin")) &&
-           !str_ieq(name, S("content-length")) && !str_ieq(name, S("host"));
+    return http_is_token(name) && !str_ieq(name, S("content-length")) &&
+           !str_ieq(name, S("host")) && !str_istarts(name, S("proa-grpc"));
 }
 
 /* The length of the body, which the app shall get as such (facts 5.1); -1: not said. */
@@ -138,38 +131,71 @@ static int add_length(struct http_headers *h, const struct http_request *req, st
     return text.p ? http_headers_set(h, S("Content-Length"), text) : -EXHAUSTED;
 }
 
+struct request_parts {
+    invoke_request r;
+    common_request c;
+    extension x;
+    any_message any;
+};
+
+static int fill_request(const struct http_request *req, struct arena *a, struct request_parts *p)
+{
+    static const invoke_request none = DAPR__PROTO__INTERNALS__V1__INTERNAL_INVOKE_REQUEST__INIT;
+    str path, query; /* the method travels decoded, as the contract has it */
+    bool grpc = words_marked(&req->headers);
+    p->r = none;
+    dapr__proto__common__v1__invoke_request__init(&p->c);
+    dapr__proto__common__v1__httpextension__init(&p->x);
+    google__protobuf__any__init(&p->any);
+    (void)str_cut(req->target, '?', &path, &query);
+    if (uri_decode(a, str_skip(path, 1), URI_PATH, &path) < 0)
+        return -INVALID;
+    p->c.method = arena_cstr(a, path);
+    p->x.querystring = arena_cstr(a, query);
+    p->c.content_type = arena_cstr(a, http_headers_get(&req->headers, S("content-type")));
+    p->any.type_url = arena_cstr(a, http_headers_get(&req->headers, S(WORDS_CALL)));
+    struct http_headers h = req->headers;
+    if (!p->c.method || !p->x.querystring || !p->c.content_type || !p->any.type_url ||
+        add_length(&h, req, a) < 0 ||
+        pack_headers(&h, grpc, a, &p->r.metadata, &p->r.n_metadata) < 0)
+        return -EXHAUSTED;
+    p->x.verb = (Dapr__Proto__Common__V1__HTTPExtension__Verb)verb_of(req->method);
+    p->c.http_extension = &p->x;
+    if (*p->any.type_url)
+        p->c.data = &p->any;
+    p->r.ver = DAPR__PROTO__INTERNALS__V1__APIVERSION__V1;
+    p->r.message = &p->c;
+    return 0;
+}
+
 int frame_pack_request(const struct http_request *req, str data, uint64_t seq, struct arena *a,
                        struct buf *out)
 {
     request_stream m = DAPR__PROTO__INTERNALS__V1__INTERNAL_INVOKE_REQUEST_STREAM__INIT;
-    invoke_request r = DAPR__PROTO__INTERNALS__V1__INTERNAL_INVOKE_REQUEST__INIT;
-    common_request c = DAPR__PROTO__COMMON__V1__INVOKE_REQUEST__INIT;
-    extension x = DAPR__PROTO__COMMON__V1__HTTPEXTENSION__INIT;
     payload p = DAPR__PROTO__COMMON__V1__STREAM_PAYLOAD__INIT;
-    if (req) {
-        str path, query; /* the method travels decoded, as the contract has it */
-        (void)str_cut(req->target, '?', &path, &query);
-        if (uri_decode(a, str_skip(path, 1), URI_PATH, &path) < 0)
-            return -INVALID;
-        c.method = arena_cstr(a, path);
-        x.querystring = arena_cstr(a, query);
-        c.content_type = arena_cstr(a, http_headers_get(&req->headers, S("content-type")));
-        struct http_headers h = req->headers;
-        if (!c.method || !x.querystring || !c.content_type || add_length(&h, req, a) < 0 ||
-            pack_headers(&h, a, &r.metadata, &r.n_metadata) < 0)
-            return -EXHAUSTED;
-        x.verb = (Dapr__Proto__Common__V1__HTTPExtension__Verb)verb_of(req->method);
-        c.http_extension = &x;
-        r.ver = DAPR__PROTO__INTERNALS__V1__APIVERSION__V1;
-        r.message = &c;
-        m.request = &r;
-    }
+    struct request_parts parts;
+    int r = req ? fill_request(req, a, &parts) : 0;
+    if (r < 0)
+        return r;
+    m.request = req ? &parts.r : NULL;
     if (data.p) {
-        p.data = bytes(data);
+        p.data = proto_bytes(data);
         p.seq = seq;
         m.payload = &p;
     }
-    return pack(&m.base, out);
+    return proto_pack(&m.base, out);
+}
+
+int frame_pack_unary_request(const struct http_request *req, str body, struct arena *a,
+                             struct buf *out)
+{
+    struct request_parts parts;
+    int r = fill_request(req, a, &parts);
+    if (r < 0)
+        return r;
+    parts.any.value = proto_bytes(body);
+    parts.c.data = &parts.any;
+    return proto_pack(&parts.r.base, out);
 }
 
 static int read_request(const invoke_request *r, struct arena *a, struct frame_request *ret)
@@ -184,21 +210,21 @@ static int read_request(const invoke_request *r, struct arena *a, struct frame_r
     ret->query = x ? str_c(x->querystring) : S("");
     ret->method = str_c(r->message->method);
     ret->content_type = str_c(r->message->content_type);
+    ret->type_url = r->message->data ? str_c(r->message->data->type_url) : S("");
     ret->content_length = find_length(r->metadata, r->n_metadata);
     return unpack_headers(r->metadata, r->n_metadata, a, &ret->headers);
 }
 
 int frame_unpack_request(str message, struct arena *a, struct frame_request *ret)
 {
-    ProtobufCAllocator mem = allocator(a);
     *ret = (struct frame_request){ 0 };
-    const request_stream *m = dapr__proto__internals__v1__internal_invoke_request_stream__unpack(
-        &mem, message.n, (const uint8_t *)message.p);
+    const request_stream *m = proto_unpack(
+        &dapr__proto__internals__v1__internal_invoke_request_stream__descriptor, message, a);
     if (!m)
         return -INVALID;
     if (m->payload) {
         ret->has_payload = true;
-        ret->data = slice(m->payload->data);
+        ret->data = proto_slice(m->payload->data);
         ret->seq = m->payload->seq;
     }
     return m->request ? read_request(m->request, a, ret) : 0;
@@ -206,92 +232,147 @@ int frame_unpack_request(str message, struct arena *a, struct frame_request *ret
 
 int frame_unpack_unary(str message, struct arena *a, struct frame_request *ret)
 {
-    ProtobufCAllocator mem = allocator(a);
     *ret = (struct frame_request){ 0 };
-    const invoke_request *r = dapr__proto__internals__v1__internal_invoke_request__unpack(
-        &mem, message.n, (const uint8_t *)message.p);
+    const invoke_request *r =
+        proto_unpack(&dapr__proto__internals__v1__internal_invoke_request__descriptor, message, a);
     if (!r || !r->message)
         return -INVALID;
     if (r->message->data) {
         ret->has_payload = true;
-        ret->data = slice(r->message->data->value);
+        ret->data = proto_slice(r->message->data->value);
     }
     return read_request(r, a, ret);
 }
 
 /* ---- responses ---- */
 
-static int fill_response(invoke_response *r, common_response *c,
-                         Dapr__Proto__Internals__V1__Status *s, int status,
-                         const struct http_headers *headers, struct arena *a)
+struct response_parts {
+    invoke_response r;
+    common_response c;
+    status_message s;
+    any_message any;
+};
+
+/* A gRPC app's status is its own; an HTTP app's is the number alone. */
+static int fill_status(const struct frame_response *head, struct arena *a, status_message *s)
 {
-    c->content_type = arena_cstr(a, headers ? http_headers_get(headers, S("content-type")) : S(""));
-    if (!c->content_type || pack_headers(headers, a, &r->headers, &r->n_headers) < 0)
+    s->code = head->grpc ? (int)head->outcome.code : head->status;
+    if (!head->grpc)
+        return 0;
+    if (!(s->message = arena_cstr(a, head->outcome.message)))
         return -EXHAUSTED;
-    s->code = status;
-    r->status = s;
-    r->message = c;
+    const status_message *full = head->outcome.details.n
+                                     ? proto_unpack(&dapr__proto__internals__v1__status__descriptor,
+                                                    head->outcome.details, a)
+                                     : NULL;
+    s->details = full ? full->details : NULL;
+    s->n_details = full ? full->n_details : 0;
     return 0;
 }
 
-int frame_pack_response(int status, const struct http_headers *headers, str data, uint64_t seq,
-                        struct arena *a, struct buf *out)
+static int fill_response(const struct frame_response *head, struct arena *a,
+                         struct response_parts *p)
+{
+    static const invoke_response none = DAPR__PROTO__INTERNALS__V1__INTERNAL_INVOKE_RESPONSE__INIT;
+    p->r = none;
+    dapr__proto__common__v1__invoke_response__init(&p->c);
+    dapr__proto__internals__v1__status__init(&p->s);
+    google__protobuf__any__init(&p->any);
+    str type = head->content_type.n ? head->content_type
+                                    : http_headers_get(&head->headers, S("content-type"));
+    p->c.content_type = arena_cstr(a, type);
+    p->any.type_url = arena_cstr(a, head->type_url);
+    if (!p->c.content_type || !p->any.type_url || fill_status(head, a, &p->s) < 0 ||
+        pack_headers(&head->headers, true, a, &p->r.headers, &p->r.n_headers) < 0 ||
+        pack_headers(&head->trailers, true, a, &p->r.trailers, &p->r.n_trailers) < 0)
+        return -EXHAUSTED;
+    if (*p->any.type_url)
+        p->c.data = &p->any;
+    p->r.status = &p->s;
+    p->r.message = &p->c;
+    return 0;
+}
+
+int frame_pack_response(const struct frame_response *head, str data, uint64_t seq, struct arena *a,
+                        struct buf *out)
 {
     response_stream m = DAPR__PROTO__INTERNALS__V1__INTERNAL_INVOKE_RESPONSE_STREAM__INIT;
-    invoke_response r = DAPR__PROTO__INTERNALS__V1__INTERNAL_INVOKE_RESPONSE__INIT;
-    common_response c = DAPR__PROTO__COMMON__V1__INVOKE_RESPONSE__INIT;
-    Dapr__Proto__Internals__V1__Status s = DAPR__PROTO__INTERNALS__V1__STATUS__INIT;
     payload p = DAPR__PROTO__COMMON__V1__STREAM_PAYLOAD__INIT;
-    if (status) {
-        if (fill_response(&r, &c, &s, status, headers, a) < 0)
-            return -EXHAUSTED;
-        m.response = &r;
-    }
+    struct response_parts parts;
+    if (head && fill_response(head, a, &parts) < 0)
+        return -EXHAUSTED;
+    m.response = head ? &parts.r : NULL;
     if (data.p) {
-        p.data = bytes(data);
+        p.data = proto_bytes(data);
         p.seq = seq;
         m.payload = &p;
     }
-    return pack(&m.base, out);
+    return proto_pack(&m.base, out);
 }
 
-int frame_pack_unary(int status, const struct http_headers *headers, str body, struct arena *a,
-                     struct buf *out)
+int frame_pack_unary(const struct frame_response *head, str body, struct arena *a, struct buf *out)
 {
-    invoke_response r = DAPR__PROTO__INTERNALS__V1__INTERNAL_INVOKE_RESPONSE__INIT;
-    common_response c = DAPR__PROTO__COMMON__V1__INVOKE_RESPONSE__INIT;
-    Dapr__Proto__Internals__V1__Status s = DAPR__PROTO__INTERNALS__V1__STATUS__INIT;
-    Google__Protobuf__Any any = GOOGLE__PROTOBUF__ANY__INIT;
-    any.value = bytes(body);
-    c.data = &any;
-    if (fill_response(&r, &c, &s, status, headers, a) < 0)
+    struct response_parts parts;
+    if (fill_response(head, a, &parts) < 0)
         return -EXHAUSTED;
-    return pack(&r.base, out);
+    parts.any.value = proto_bytes(body);
+    parts.c.data = &parts.any;
+    return proto_pack(&parts.r.base, out);
+}
+
+/* Codes below 100 are gRPC's, what isn't one of them is UNKNOWN (surprise 43). */
+static int read_status(const status_message *s, struct arena *a, struct frame_response *ret)
+{
+    ret->grpc = s->code < 100;
+    ret->status = s->code;
+    if (!ret->grpc)
+        return 0;
+    bool known = s->code >= 0 && s->code <= UNAUTHENTICATED;
+    ret->outcome.code = known ? (enum code)s->code : UNKNOWN;
+    ret->outcome.message = str_c(s->message);
+    ret->outcome.details = S("");
+    ret->status = code_http_status(ret->outcome.code);
+    return s->n_details ? proto_pack_to(&s->base, a, &ret->outcome.details) : 0;
+}
+
+static int read_response(const invoke_response *r, struct arena *a, struct frame_response *ret)
+{
+    if (!r->status)
+        return -INVALID;
+    ret->has_response = true;
+    if (read_status(r->status, a, ret) < 0)
+        return -EXHAUSTED;
+    ret->content_type = r->message ? str_c(r->message->content_type) : S("");
+    ret->type_url = r->message && r->message->data ? str_c(r->message->data->type_url) : S("");
+    int code = unpack_headers(r->headers, r->n_headers, a, &ret->headers);
+    return code < 0 ? code : unpack_headers(r->trailers, r->n_trailers, a, &ret->trailers);
+}
+
+int frame_unpack_unary_response(str message, struct arena *a, struct frame_response *ret)
+{
+    *ret = (struct frame_response){ 0 };
+    const invoke_response *r =
+        proto_unpack(&dapr__proto__internals__v1__internal_invoke_response__descriptor, message, a);
+    if (!r)
+        return -INVALID;
+    if (r->message && r->message->data) {
+        ret->has_payload = true;
+        ret->data = proto_slice(r->message->data->value);
+    }
+    return read_response(r, a, ret);
 }
 
 int frame_unpack_response(str message, struct arena *a, struct frame_response *ret)
 {
-    ProtobufCAllocator mem = allocator(a);
     *ret = (struct frame_response){ 0 };
-    const response_stream *m = dapr__proto__internals__v1__internal_invoke_response_stream__unpack(
-        &mem, message.n, (const uint8_t *)message.p);
+    const response_stream *m = proto_unpack(
+        &dapr__proto__internals__v1__internal_invoke_response_stream__descriptor, message, a);
     if (!m)
         return -INVALID;
     if (m->payload) {
         ret->has_payload = true;
-        ret->data = slice(m->payload->data);
+        ret->data = proto_slice(m->payload->data);
         ret->seq = m->payload->seq;
     }
-    const invoke_response *r = m->response;
-    if (!r)
-        return 0;
-    if (!r->status)
-        return -INVALID;
-    ret->has_response = true;
-    ret->status =
-        r->status->code >= 100 ? r->status->code : code_http_status((enum code)r->status->code);
-    ret->message = str_c(r->status->message);
-    ret->content_type = r->message ? str_c(r->message->content_type) : S("");
-    int code = unpack_headers(r->headers, r->n_headers, a, &ret->headers);
-    return code < 0 ? code : unpack_headers(r->trailers, r->n_trailers, a, &ret->trailers);
+    return m->response ? read_response(m->response, a, ret) : 0;
 }

@@ -7,7 +7,7 @@ static int no_memory(struct error *err)
     return fail(err, EXHAUSTED, NULL, "the request is too large for its memory");
 }
 
-/* The message's content type is the exchange's; the metadata's was that of the gRPC call. */
+/* The message's content type is the exchange's; the metadata's may be that of the gRPC call. */
 static int build(const struct unary_request *req, struct arena *a, struct http_request *ret,
                  struct error *err)
 {
@@ -15,21 +15,25 @@ static int build(const struct unary_request *req, struct arena *a, struct http_r
         .method = req->verb.n ? req->verb : S(WORDS_NO_VERB),
         .query = req->query,
         .content_length = (int64_t)req->data.n,
+        .headers = req->headers,
     };
-    http_headers_init(&ret->headers, a);
-    for (size_t i = 0; i < req->headers.n; i++) {
-        const struct http_header *h = &req->headers.v[i];
-        if (!str_ieq(h->name, S("content-type")) &&
-            http_headers_add(&ret->headers, h->name, h->value) < 0)
-            return no_memory(err);
-    }
     if (!http_is_field_value(req->content_type) || !http_is_field_value(req->type_url))
         return fail(err, INVALID, NULL,
                     "content_type and data.type_url can't hold control characters");
-    if (req->content_type.n &&
-        http_headers_add(&ret->headers, S("content-type"), req->content_type) < 0)
+    ret->headers.arena = a;
+    ret->headers.cap = ret->headers.n; /* the caller's own list stays as it is */
+    struct http_header *v = arena_alloc(a, (req->headers.n + 1) * sizeof *v);
+    if (!v)
         return no_memory(err);
-    return words_mark(&ret->headers, req->type_url) < 0 ? no_memory(err) : 0;
+    if (req->headers.n)
+        memcpy(v, req->headers.v, req->headers.n * sizeof *v);
+    ret->headers.v = v;
+    int r = 0;
+    if (req->content_type.n)
+        r = http_headers_set(&ret->headers, S("content-type"), req->content_type);
+    else
+        http_headers_remove(&ret->headers, S("content-type"));
+    return r < 0 || words_mark(&ret->headers, req->type_url) < 0 ? no_memory(err) : 0;
 }
 
 static int read_answer(struct http_memory *m, struct arena *a, struct unary_answer *ret,

@@ -180,10 +180,29 @@ static int add_trace(struct http_headers *h)
     struct trace_context t;
     char text[TRACE_BINARY_TEXT + 1];
     trace_read(&t, http_headers_get(h, S("traceparent")), S(""));
-    if (http_headers_has(h, S("grpc-trace-bin")) || !trace_binary_text(&t, text).n)
+    str binary = trace_binary_text(&t, text);
+    if (http_headers_has(h, S("grpc-trace-bin")) || !binary.n)
         return 0;
-    str value = arena_dup(h->arena, str_c(text));
+    str value = arena_dup(h->arena, binary);
     return value.p ? http_headers_add(h, S("grpc-trace-bin"), value) : -EXHAUSTED;
+}
+
+/* One header under the name that the app gets it by; .name.p NULL: it stays behind. */
+static int translate(const struct http_header *h, bool marked, struct arena *a,
+                     struct http_header *ret)
+{
+    bool http = !marked || has_upper(h->name);
+    *ret = (struct http_header){ 0 };
+    if (stays_behind(h->name) || !http_is_token(h->name) || !http_is_field_value(h->value) ||
+        (!http && str_eq(h->name, S("content-type")))) /* of the call itself: application/grpc */
+        return 0;
+    bool rename = is_reserved(h->name) || (http && words_is_permanent(h->name));
+    str name = lower(a, rename ? S("dapr-") : S(""), h->name);
+    if (!name.p)
+        return -EXHAUSTED;
+    ret->value = str_ends(name, S("-bin")) ? words_padded(a, h->value) : h->value;
+    ret->name = ret->value.p ? name : (str){ 0 };
+    return 0;
 }
 
 int words_metadata(const struct http_headers *h, struct http_headers *ret)
@@ -196,21 +215,14 @@ int words_metadata(const struct http_headers *h, struct http_headers *ret)
     if (h->n)
         memcpy(from.v, h->v, h->n * sizeof *from.v);
     http_headers_strip_hop(&from);
-    for (size_t i = 0; i < from.n; i++) {
-        str name = from.v[i].name, value = from.v[i].value;
-        if (stays_behind(name) || !http_is_token(name) || !http_is_field_value(value))
-            continue;
-        bool http = !marked || has_upper(name);
-        if (!http && str_eq(name, S("content-type"))) /* the call's own: application/grpc */
-            continue;
-        bool rename = is_reserved(name) || (http && words_is_permanent(name));
-        name = lower(ret->arena, rename ? S("dapr-") : S(""), name);
-        if (str_ends(name, S("-bin")))
-            value = words_padded(ret->arena, value);
-        if (!name.p || (value.p && http_headers_add(ret, name, value) < 0))
-            return -EXHAUSTED;
+    int r = 0;
+    for (size_t i = 0; i < from.n && r >= 0; i++) {
+        struct http_header as;
+        r = translate(&from.v[i], marked, ret->arena, &as);
+        if (r >= 0 && as.name.p)
+            r = http_headers_add(ret, as.name, as.value);
     }
-    return add_trace(ret);
+    return r < 0 ? r : add_trace(ret);
 }
 
 int words_headers(const struct http_headers *h, struct http_headers *ret)

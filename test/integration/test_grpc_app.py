@@ -77,7 +77,8 @@ class Invoke(Case):
                 self.assertEqual(parse(m[2][0]), {2: [b"body"]})
                 self.assertEqual(parse(m[4][0]), {1: [4], 2: [b"q=1&r=%3F"]})
                 got = call.metadata
-                self.assertEqual((got["x-one"], got["dapr-user-agent"], got["dapr-content-type"]), ("1", "me", "text/x"))
+                self.assertEqual((got["x-one"], got["dapr-user-agent"], got["dapr-content-type"], got["dapr-grpc-foo"]),
+                                 ("1", "me", "text/x", "2"))
                 self.assertEqual((got["dapr-caller-app-id"], got["dapr-callee-app-id"]), (s.app_id, "callee"))
                 for gone in ("x-hop", "connection", "dapr-connection", "content-length", "proa-direct", "proa-grpc"):
                     self.assertNotIn(gone, got)

@@ -6,6 +6,7 @@ by hand, byte by byte, so that the wire format is what is tested.
 """
 import concurrent.futures
 import contextlib
+import json
 import os
 import sys
 import threading
@@ -151,7 +152,7 @@ class Callee(harness.Case):
         got = self.a.got("/h")[0].headers
         for name in ("grpc-x", "x-bin", ":path", "injected", "destination-app-id"):
             self.assertNotIn(name, got)
-        self.assertEqual(got["x-many"], "1, 2")
+        self.assertEqual((got["x-many"], got["dapr-grpc-x"]), ("1, 2", "1"))
 
     def test_violations_are_invalid_argument(self):
         good = invoke_request()
@@ -218,7 +219,7 @@ class Callee(harness.Case):
 class Caller(harness.Case):
     """We call a daprd: a gRPC server that knows nothing of Proa."""
 
-    def daprd(self, stream=None):
+    def daprd(self, stream=None, unary=None):
         calls = []
 
         class Generic(grpc.GenericRpcHandler):
@@ -226,6 +227,9 @@ class Caller(harness.Case):
                 name = details.method.rsplit("/", 1)[1]
                 if name == "CallLocalStream" and stream:
                     return grpc.stream_stream_rpc_method_handler(lambda it, c: self.streamed(it, c))
+                if name == "CallLocal" and unary:
+                    calls.append(("unary", name))
+                    return grpc.unary_unary_rpc_method_handler(unary)
                 calls.append(("missing", name))
                 return None
 
@@ -331,11 +335,37 @@ class Caller(harness.Case):
         with self.assertRaises((harness.http.client.HTTPException, ConnectionError)):
             s.get("/v1.0/invoke/daprd/method/m")
 
-    def test_a_peer_without_streams_is_an_error_with_its_words(self):
-        """A difference on purpose: daprd of before 1.10 isn't called by CallLocal."""
+    def test_a_peer_without_streams_is_called_by_one_message(self):
+        def unary(data, context):
+            m = parse(parse(data)[3][0])
+            return response(201, {"X-Back": "1"}, "a/b", body=m[1][0] + parse(m[2][0]).get(2, [b""])[0])
+        s, calls = self.daprd(unary=unary)
+        r = s.post("/v1.0/invoke/daprd/method/m", b"body")
+        self.assertEqual((r.status, r.body, r.headers["x-back"], r.headers["content-type"]), (201, b"mbody", "1", "a/b"))
+        self.assertEqual(calls, [("missing", "CallLocalStream"), ("unary", "CallLocal")])
+
+    def test_a_peer_without_either_is_an_error_with_its_words(self):
         s, calls = self.daprd()
         self.assertError(s.post("/v1.0/invoke/daprd/method/m", b"body"), 500, "ERR_DIRECT_INVOKE")
-        self.assertEqual(calls[0], ("missing", "CallLocalStream"))
+        self.assertEqual(calls, [("missing", "CallLocalStream"), ("missing", "CallLocal")])
+
+    def test_a_body_that_streams_is_not_sent_again(self):
+        s, calls = self.daprd(unary=lambda data, context: b"")
+        self.assertError(s.post("/v1.0/invoke/daprd/method/m", iter([b"body"])), 500, "ERR_DIRECT_INVOKE")
+        self.assertEqual(calls, [("missing", "CallLocalStream")])
+
+    def test_a_grpc_apps_failure_is_its_status_as_json_s44(self):
+        def fail(frames, context):
+            for _ in frames:
+                pass
+            detail = field(1, "type.googleapis.com/google.rpc.ErrorInfo") + field(2, field(1, "WHY"))
+            yield field(1, field(1, field(1, 7) + field(2, "no") + field(3, detail)) + metadata({"x-bin": "AA==", "a": "b"}))
+        s, _ = self.daprd(fail)
+        r = s.get("/v1.0/invoke/daprd/method/m")
+        self.assertEqual((r.status, r.headers["content-type"], r.headers["a"]), (403, "application/json", "b"))
+        self.assertNotIn("x-bin", r.headers)
+        self.assertEqual(json.loads(r.body), {"code": 7, "message": "no", "details": [
+            {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "WHY"}]})
 
     def test_server_streams_arrive_piece_by_piece(self):
         go = threading.Semaphore(0)

@@ -97,7 +97,8 @@ TEST(answers_come_back_as_they_went)
     box_open(&b);
     struct http_headers h;
     headers(&h, &b.a);
-    CHECK_OK(frame_pack_response(299, &h, S("x"), 0, &b.a, &b.out));
+    struct frame_response head = { .status = 299, .headers = h };
+    CHECK_OK(frame_pack_response(&head, S("x"), 0, &b.a, &b.out));
     struct frame_response f;
     CHECK_OK(frame_unpack_response(buf_str(&b.out), &b.a, &f));
     CHECK(f.has_response && f.has_payload);
@@ -105,6 +106,55 @@ TEST(answers_come_back_as_they_went)
     CHECK_STR(http_headers_get(&f.headers, S("x-many")), "1");
     CHECK_STR(f.content_type, "a/b");
     box_close(&b);
+}
+
+TEST(a_grpc_apps_answer_comes_back_whole_s43)
+{
+    for (int unary = 0; unary < 2; unary++) {
+        struct box b;
+        struct frame_response f;
+        box_open(&b);
+        struct frame_response head = { .grpc = true,
+                                       .outcome = { ABORTED, S("why"), S("") },
+                                       .content_type = S("201"),
+                                       .type_url = S("a/b.C") };
+        headers(&head.headers, &b.a);
+        http_headers_init(&head.trailers, &b.a);
+        REQUIRE(http_headers_add(&head.trailers, S("x-bin"), S("AAE")) == 0);
+        int r = unary ? frame_pack_unary(&head, S("x"), &b.a, &b.out)
+                      : frame_pack_response(&head, S("x"), 0, &b.a, &b.out);
+        CHECK_OK(r);
+        CHECK_OK(unary ? frame_unpack_unary_response(buf_str(&b.out), &b.a, &f)
+                       : frame_unpack_response(buf_str(&b.out), &b.a, &f));
+        CHECK(f.grpc && f.outcome.code == ABORTED);
+        CHECK_EQ(f.status, 409, "what an HTTP caller sees");
+        CHECK_STR(f.outcome.message, "why");
+        CHECK_STR(f.content_type, "201");
+        CHECK_STR(f.type_url, "a/b.C");
+        CHECK_STR(f.data, "x");
+        CHECK_STR(http_headers_get(&f.trailers, S("x-bin")), "AAE=", "facts 3.4: standard base64");
+        box_close(&b);
+    }
+}
+
+TEST(names_of_http_are_told_from_those_of_grpc)
+{
+    for (int grpc = 0; grpc < 2; grpc++) {
+        struct box b;
+        struct frame_request f;
+        box_open(&b);
+        struct http_request req = { .method = S("NONE"), .target = S("/") };
+        http_headers_init(&req.headers, &b.a);
+        REQUIRE(http_headers_add(&req.headers, S("if-none-match"), S("1")) == 0);
+        if (grpc)
+            CHECK_OK(words_mark(&req.headers, S("a/b.C")));
+        CHECK_OK(frame_pack_request(&req, (str){ 0 }, 0, &b.a, &b.out));
+        CHECK_OK(frame_unpack_request(buf_str(&b.out), &b.a, &f));
+        CHECK_STR(f.headers.v[0].name, grpc ? "if-none-match" : "If-None-Match");
+        CHECK_STR(f.type_url, grpc ? "a/b.C" : "");
+        CHECK_EQ(f.verb.n, 0);
+        box_close(&b);
+    }
 }
 
 static int status_of(int code, int *ret)
@@ -141,18 +191,19 @@ TEST(low_status_codes_are_grpcs)
     }
 }
 
-TEST(headers_of_the_connection_and_of_grpc_stay_behind)
+TEST(headers_of_the_connection_stay_behind)
 {
     struct box b;
     box_open(&b);
     struct http_headers h;
     http_headers_init(&h, &b.a);
-    static const char *const names[] = { "grpc-status", "x-bin", "content-length",
-                                         "host",        "kept",  "bad name" };
+    static const char *const names[] = { WORDS_STATUS, WORDS_TYPE, WORDS_CALL, "content-length",
+                                         "host",       "kept",     "bad name" };
     EACH (names, n)
         REQUIRE(http_headers_add(&h, str_c(*n), S("1")) == 0);
     REQUIRE(http_headers_add(&h, S("split"), S("a\r\nb")) == 0);
-    CHECK_OK(frame_pack_response(200, &h, (str){ 0 }, 0, &b.a, &b.out));
+    struct frame_response head = { .status = 200, .headers = h };
+    CHECK_OK(frame_pack_response(&head, (str){ 0 }, 0, &b.a, &b.out));
     struct frame_response f;
     CHECK_OK(frame_unpack_response(buf_str(&b.out), &b.a, &f));
     for (size_t i = 0; i < f.headers.n; i++)
@@ -185,6 +236,8 @@ TEST(damaged_messages_are_refused_or_read)
         CHECK(r == 0 || r == -INVALID || r == -EXHAUSTED);
         r = frame_unpack_unary(str_of(bad, n), &a, &f);
         CHECK(r == 0 || r == -INVALID || r == -EXHAUSTED);
+        r = frame_unpack_unary_response(str_of(bad, n), &a, &g);
+        CHECK(r == 0 || r == -INVALID || r == -EXHAUSTED);
         r = frame_unpack_response(str_of(bad, n), &a, &g);
         CHECK(r == 0 || r == -INVALID || r == -EXHAUSTED);
         arena_done(&a);
@@ -202,7 +255,8 @@ TEST(without_memory_packing_says_so)
         http_headers_init(&h, &b.a);
         int r = http_headers_add(&h, S("A"), S("b"));
         if (r == 0)
-            r = frame_pack_response(200, &h, S("x"), 0, &b.a, &b.out);
+            r = frame_pack_response(&(struct frame_response){ .status = 200, .headers = h }, S("x"),
+                                    0, &b.a, &b.out);
         struct frame_response f;
         if (r == 0)
             r = frame_unpack_response(buf_str(&b.out), &b.a, &f);
