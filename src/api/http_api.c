@@ -13,6 +13,7 @@
 #include "component/config.h"
 #include "component/resource.h"
 #include "format/uri.h"
+#include "telemetry/http_labels.h"
 #include "telemetry/metrics.h"
 
 #include <stdio.h>
@@ -161,17 +162,8 @@ static bool available(const struct api *a, const struct route *route)
  * family's cap. */
 static str path_label(const struct request *r, const struct route *route)
 {
-    const struct config_metrics *m = &r->b->resources->config.metrics;
-    if (m->increased_cardinality == TRI_NO)
-        return S("");
-    bool keyed = route && (str_eq(str_c(route->group), S("state")) ||
-                           str_eq(str_c(route->group), S("secrets")));
-    if (!keyed)
-        return r->path;
-    size_t slashes = 0, n = 0;
-    while (n < r->path.n && (r->path.p[n] != '/' || ++slashes < 4))
-        n++;
-    return str_take(r->path, n);
+    return http_path_label(r->path, route && (str_eq(str_c(route->group), S("state")) ||
+                                              str_eq(str_c(route->group), S("secrets"))));
 }
 
 static void measure(const struct request *r, const struct route *route, uint64_t start)
@@ -179,12 +171,11 @@ static void measure(const struct request *r, const struct route *route, uint64_t
     static struct metric_cell *_Atomic sizes[2]; /* without labels: the same two cells for ever */
     struct http_exchange *x = r->x;
     char status[3];
-    bool verbs = r->b->resources->config.metrics.exclude_verbs != TRI_YES;
-    str label[] = { verbs ? x->req.method : S(""), path_label(r, route),
+    str label[] = { http_method_label(x->req.method), path_label(r, route),
                     http_status_text(x->status ? x->status : 499, status) };
     uint64_t hash = metric_hash(label, COUNT(label));
     metric_add(metric_cell_hashed(&server_count, label, hash), 1);
-    if (r->b->resources->config.metrics.increased_cardinality != TRI_NO)
+    if (http_labels_increased())
         metric_add(metric_cell_hashed(&server_responses, label, hash), 1);
     metric_observe(&server_latency, metric_cell_hashed(&server_latency, label, hash),
                    (double)(clock_now_ns() - start) / 1e6);

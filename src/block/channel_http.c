@@ -7,6 +7,7 @@
 #include "block/relay.h"
 #include "block/words.h"
 #include "http/memory.h"
+#include "telemetry/http_labels.h"
 #include "telemetry/metrics.h"
 
 #include <stdio.h>
@@ -26,6 +27,19 @@ static struct metric_family client_latency = {
     .kind = METRIC_HISTOGRAM,
     .buckets = &metric_latency_ms,
     .label = { "method", "path", "status" },
+};
+static struct metric_family client_sent = {
+    .name = "dapr_http_client_sent_bytes",
+    .help = "Size of the bodies sent to the app.",
+    .kind = METRIC_HISTOGRAM,
+    .buckets = &metric_size_bytes,
+    .label = { "method", "path", "status" },
+};
+static struct metric_family client_received = {
+    .name = "dapr_http_client_received_bytes",
+    .help = "Size of the bodies that the app answered with.",
+    .kind = METRIC_HISTOGRAM,
+    .buckets = &metric_size_bytes,
 };
 static struct metric_family probe_count = {
     .name = "dapr_http_healthprobes_completed_count",
@@ -69,14 +83,24 @@ static void count_probe(int status, uint64_t start_ns)
                    (double)(clock_now_ns() - start_ns) / 1e6);
 }
 
-static void count_call(str verb, str path, int status, uint64_t start_ns)
+struct traffic { /* bytes of bodies */
+    uint64_t sent, received;
+};
+
+static void count_call(str verb, str path, int status, struct traffic bytes, uint64_t start_ns)
 {
+    static struct metric_cell *_Atomic received; /* without labels: the same cell for ever */
     char text[3];
-    str label[] = { verb, path, http_status_text(status, text) };
+    str label[] = { http_method_label(verb), http_path_label(path, false),
+                    http_status_text(status, text) };
     uint64_t hash = metric_hash(label, COUNT(label));
     metric_add(metric_cell_hashed(&client_count, label, hash), 1);
     metric_observe(&client_latency, metric_cell_hashed(&client_latency, label, hash),
                    (double)(clock_now_ns() - start_ns) / 1e6);
+    metric_observe(&client_sent, metric_cell_hashed(&client_sent, label, hash), (double)bytes.sent);
+    if (UNLIKELY(!received))
+        received = metric_cell(&client_received, NULL);
+    metric_observe(&client_received, received, (double)bytes.received);
 }
 
 /* Whatever a message's metadata says, these are the connection's business. */
@@ -219,7 +243,8 @@ CO static int ask(struct app *a, const struct app_call *call, struct arena *aren
     if (r >= 0 && call->probe)
         count_probe(ret->status, start);
     else if (r >= 0)
-        count_call(str_c(call->verb), call->path, ret->status, start);
+        count_call(str_c(call->verb), call->path, ret->status,
+                   (struct traffic){ call->body.n, ret->body.n }, start);
     return r;
 }
 
@@ -302,7 +327,8 @@ CO static int http_invoke(struct app *a, struct http_exchange *x, str target, st
     AUTO(catalog_unpinp) struct catalog *pin;
     pipeline_run(pin_pipeline(a, &pin), x, to_app, &i);
     if (x->started)
-        count_call(x->req.method, path, x->status, start);
+        count_call(x->req.method, path, x->status, (struct traffic){ x->bytes_in, x->bytes_out },
+                   start);
     return i.result;
 }
 

@@ -363,10 +363,11 @@ CO int deliver_bulk(void *subscription, const struct pubsub_message *m, size_t n
             d.here[j] = ret_codes[j] == 1 && str_eq(paths[j], d.path);
         deliver_path(&d, err);
     }
+    size_t failed = 0;
     for (size_t i = 0; i < n; i++)
-        if (ret_codes[i] < 0)
-            r = -UNAVAILABLE;
-    observe_ingress_bulk(d.s->blocks, d.s->topic, r < 0 ? "retry" : "success", start);
+        failed += ret_codes[i] < 0;
+    r = failed ? -UNAVAILABLE : r;
+    observe_ingress_bulk(d.s->blocks, d.s->topic, n - failed, failed, start);
     arena_done(&arena);
     return r;
 }

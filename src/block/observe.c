@@ -99,6 +99,11 @@ static struct metric_family ingress_bulk_count = {
     .help = "Bulk messages that came to the app.",
     .label = { "component", "namespace", "process_status", "topic" },
 };
+static struct metric_family ingress_bulk_events = {
+    .name = "dapr_component_pubsub_ingress_bulk_event_count",
+    .help = "Bulk messages, once for each way in which any of their events ended.",
+    .label = { "component", "namespace", "process_status", "topic" },
+};
 static struct metric_family ingress_bulk_latency = {
     .name = "dapr_component_pubsub_ingress_bulk_latencies",
     .help = "Time the app took for a bulk message, ms.",
@@ -218,14 +223,21 @@ void observe_ingress(const struct blocks *b, str pubsub, str topic, const char *
                 clock_now_ns() - start_ns, !str_eq(str_c(process_status), S("success")));
 }
 
-void observe_ingress_bulk(const struct blocks *b, str topic, const char *process_status,
+void observe_ingress_bulk(const struct blocks *b, str topic, size_t succeeded, size_t failed,
                           uint64_t start_ns)
 {
     /* The component label is this literal text in the contract: surprise 76. */
-    str labels[] = { S("pubsubName"), str_c(b->namespace_), str_c(process_status), topic };
+    str labels[] = { S("pubsubName"), str_c(b->namespace_), failed ? S("retry") : S("success"),
+                     topic };
     metric_add(metric_cell(&ingress_bulk_count, labels), 1);
     metric_observe(&ingress_bulk_latency, metric_cell(&ingress_bulk_latency, labels),
                    ms_since(start_ns));
+    /* Counts recordings, not events: surprise 76 again. */
+    if (failed)
+        metric_add(metric_cell(&ingress_bulk_events, labels), 1);
+    labels[2] = S("success");
+    if (succeeded)
+        metric_add(metric_cell(&ingress_bulk_events, labels), 1);
 }
 
 void observe_input(const struct blocks *b, const char *binding, uint64_t start_ns, bool success)

@@ -38,7 +38,8 @@ void observe_egress_bulk(const struct blocks *b, str pubsub, str topic, uint64_t
  * the app said. */
 void observe_ingress(const struct blocks *b, str pubsub, str topic, const char *process_status,
                      const char *status, uint64_t start_ns);
-void observe_ingress_bulk(const struct blocks *b, str topic, const char *process_status,
+/* succeeded, failed: how many of its events. */
+void observe_ingress_bulk(const struct blocks *b, str topic, size_t succeeded, size_t failed,
                           uint64_t start_ns);
 /* Events of an input binding. */
 void observe_input(const struct blocks *b, const char *binding, uint64_t start_ns, bool success);

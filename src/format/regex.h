@@ -5,6 +5,7 @@
 #pragma once
 
 #include "base/arena.h"
+#include "base/buf.h"
 
 /* Syntax: a subset of RE2's. Literals, . [classes] with [:names:], \d \s \w and their opposites, \b
  * \B \A \z ^ $, groups (…) (?:…) (?P<n>…) (?ims) (?i:…), a|b, * + ? {m,n} (lazy forms match the
@@ -25,3 +26,8 @@ size_t regex_size(const struct regex *re);
 size_t regex_scratch(const struct regex *re);
 /* Whether the pattern occurs anywhere in text. */
 bool regex_match(const struct regex *re, str text, void *scratch) WUR;
+/* The first place where it occurs at or after from, at its longest: text[*ret_start, *ret_end). */
+bool regex_find(const struct regex *re, str text, size_t from, size_t *ret_start, size_t *ret_end,
+                void *scratch) WUR;
+/* text with every such place replaced by with, which is taken as it is. */
+void regex_replace(const struct regex *re, str text, str with, void *scratch, struct buf *out);

@@ -61,6 +61,10 @@ uint16_t host_stable_port(const char *app_id); /* 47300 … 65534 (facts 1) */
 void host_address(const char *override, char ret[64]);
 /* load.c: on worker 0 */
 CO int load_components(struct runtime *r, struct error *err) WUR;
+/* telemetry.c: metrics and traces as the Configuration wants them. The last spans are sent until
+ * then (clock_now_ns()). */
+int telemetry_start(struct runtime *r, struct error *err) WUR;
+void telemetry_stop(struct runtime *r, uint64_t until);
 /* describe.c */
 CO int describe_metadata(void *runtime, struct arena *a, struct sidecar_info *ret) WUR;
 int describe_set(void *runtime, str key, str value);

@@ -8,7 +8,6 @@
 #include "loop/worker.h"
 #include "runtime/private.h"
 #include "telemetry/metrics.h"
-#include "telemetry/span.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -358,44 +357,9 @@ static int make_app(struct runtime *r, struct error *err)
     return 0;
 }
 
-/* Spans are on before anything is served, and go on to be sent until everything has ended. */
-static int start_tracing(struct runtime *r, struct error *err)
-{
-    struct tracing *t = &r->tracing;
-    char sampler[TRACER_TEXT];
-    int code = tracing_read(&r->resources->config.tracing, str_c(r->options->app_id), environment,
-                            NULL, &r->arena, t, err);
-    if (code < 0)
-        return code;
-    tracer_describe(t->rate, sampler);
-    log_info(RUNTIME_SCOPE, "Dapr trace sampler initialized: %s", sampler);
-    bool record = t->on && (t->n_targets || t->to_stdout);
-    if (record)
-        code = export_start(t, &r->exporter, err);
-    tracer_setup(&(struct tracer_config){ .on = t->on, .rate = t->rate, .record = record });
-    return code;
-}
-
-/* What the Configuration asks of the metrics; some of it can't be had yet. */
-static void configure_metrics(const struct config_metrics *m)
-{
-    static const char TEXT[] = "Configuration: %s has no effect yet";
-    if (m->latency_buckets.n &&
-        !metrics_latency_buckets(m->latency_buckets.v, m->latency_buckets.n))
-        log_warn(RUNTIME_SCOPE,
-                 "Configuration: metric.latencyDistributionBuckets has no effect: at most %d, and "
-                 "only when the process starts",
-                 METRIC_BUCKETS);
-    if (m->n_rules)
-        log_warn(RUNTIME_SCOPE, TEXT, "metric.rules");
-    if (m->path_matching.n)
-        log_warn(RUNTIME_SCOPE, TEXT, "metric.http.pathMatching");
-}
-
 static int make_api(struct runtime *r, struct error *err)
 {
     const struct options *o = r->options;
-    configure_metrics(&r->resources->config.metrics);
     bool log_api = o->api_logging == OPTION_YES ||
                    (o->api_logging == OPTION_UNSET && r->resources->config.log_api == TRI_YES);
     struct api_config c = {
@@ -417,7 +381,7 @@ int runtime_start(struct runtime *r, struct error *err)
     metrics_setup(r->options->app_id);
     int code = load_resources(r, err);
     if (code >= 0)
-        code = start_tracing(r, err);
+        code = telemetry_start(r, err);
     if (code >= 0)
         code = make_api(r, err);
     if (code >= 0)
@@ -528,15 +492,6 @@ static size_t stop_servers(struct runtime *r, uint64_t until)
     return cut;
 }
 
-/* The last spans, within what is left of the grace. */
-static void stop_tracing(struct runtime *r, uint64_t until)
-{
-    static const uint64_t LONGEST = SEC(5);
-    uint64_t now = clock_now_ns();
-    export_stop(TAKE(r->exporter), until > now ? min_u64(until - now, LONGEST) : 0);
-    tracer_setup(&(struct tracer_config){ 0 });
-}
-
 size_t runtime_stop(struct runtime *r)
 {
     if (!started(r))
@@ -550,7 +505,7 @@ size_t runtime_stop(struct runtime *r)
     (void)worker_run(worker_at(0), "deregister", deregister_step, r); /* nobody finds us any more */
     uint64_t until = seconds ? clock_now_ns() + SEC((uint64_t)seconds) : UINT64_MAX;
     size_t cut = stop_servers(r, until);
-    stop_tracing(r, until);
+    telemetry_stop(r, until);
     atomic_store(&r->outbound_ready, false);
     return cut;
 }
@@ -562,7 +517,7 @@ void runtime_free(struct runtime *r)
     if (started(r))
         (void)runtime_stop(r);
     (void)stop_servers(r, 0); /* of a start that failed */
-    stop_tracing(r, 0);
+    telemetry_stop(r, 0);
     if (workers_count())
         (void)worker_run(worker_at(0), "close", close_step, r);
     invoker_free(r->blocks.invoker);

@@ -4,6 +4,7 @@
 #include "base/hash.h"
 #include "base/mem.h"
 #include "format/json_chars.h"
+#include "telemetry/metric_rules.h"
 
 #include <dirent.h>
 #include <pthread.h>
@@ -36,8 +37,11 @@ void metrics_setup(const char *app_id)
 bool metrics_latency_buckets(const int64_t *ms, size_t n)
 {
     static double bound[METRIC_BUCKETS];
+    bool same = n == metric_latency_ms.n;
+    for (size_t i = 0; i < n && same; i++)
+        same = metric_latency_ms.bound[i] == (double)ms[i];
     if (!n || n > METRIC_BUCKETS || families)
-        return false;
+        return same;
     for (size_t i = 0; i < n; i++)
         bound[i] = (double)ms[i];
     metric_latency_ms = (struct metric_buckets){ bound, n };
@@ -140,7 +144,7 @@ struct metric_cell *metric_cell(struct metric_family *f, const str *values)
     return metric_cell_hashed(f, values, metric_hash(values, n_labels(f)));
 }
 
-struct metric_cell *metric_cell_hashed(struct metric_family *f, const str *values, uint64_t hash)
+static struct metric_cell *cell_of(struct metric_family *f, const str *values, uint64_t hash)
 {
     size_t n = n_labels(f);
     struct metric_cell *c = find(f, hash, values, n);
@@ -162,6 +166,26 @@ struct metric_cell *metric_cell_hashed(struct metric_family *f, const str *value
         pthread_mutex_unlock(&lock);
     }
     return c ? c : nowhere();
+}
+
+/* With rules of the Configuration values are no longer what callers say: look them up each time. */
+static struct metric_cell *ruled_cell(struct metric_family *f, const str *values)
+{
+    struct arena a;
+    str value[METRIC_LABELS];
+    size_t n = n_labels(f);
+    arena_init(&a, MIB(1));
+    for (size_t i = 0; i < n; i++)
+        value[i] = values[i];
+    metric_rules_apply(f->name, f->label, value, n, &a);
+    struct metric_cell *c = cell_of(f, value, metric_hash(value, n));
+    arena_done(&a);
+    return c;
+}
+
+struct metric_cell *metric_cell_hashed(struct metric_family *f, const str *values, uint64_t hash)
+{
+    return UNLIKELY(metric_rules_present) ? ruled_cell(f, values) : cell_of(f, values, hash);
 }
 
 void metric_observe(const struct metric_family *f, struct metric_cell *c, double v)
@@ -195,10 +219,11 @@ static void put_escaped(struct buf *out, str s)
 static void put_line(struct buf *out, const struct metric_family *f, const char *suffix,
                      const struct metric_cell *c, const char *le)
 {
+    bool own = f->label[0] && str_eq(str_c(f->label[0]), S("app_id"));
     buf_printf(out, "%s%s{app_id=\"", f->name, suffix);
-    put_escaped(out, str_c(app_label));
+    put_escaped(out, own ? c->label[0] : str_c(app_label));
     buf_putc(out, '"');
-    for (size_t i = 0; i < n_labels(f); i++) {
+    for (size_t i = own; i < n_labels(f); i++) {
         buf_printf(out, ",%s=\"", f->label[i]);
         put_escaped(out, c->label[i]);
         buf_putc(out, '"');

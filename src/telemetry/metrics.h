@@ -31,7 +31,8 @@ struct metric_cell {
 struct metric_family {
     const char *name, *help;
     enum metric_kind kind;
-    const char *label[METRIC_LABELS];     /* besides app_id; NULL-ended when fewer */
+    /* besides app_id, which is ours unless it stands here first; NULL-ended when fewer */
+    const char *label[METRIC_LABELS];
     const struct metric_buckets *buckets; /* histograms */
     /* private */
     struct metric_cell *_Atomic slot[METRIC_SLOTS];
@@ -44,7 +45,7 @@ struct metric_family {
 void metrics_setup(const char *app_id);
 
 /* Other bounds for latencies: 1 … METRIC_BUCKETS rising milliseconds. False, and nothing changed,
- * for too many or once something has been counted. */
+ * for too many, or for others once something has been counted. */
 bool metrics_latency_buckets(const int64_t *ms, size_t n);
 
 /* The cell for these label values (as many as the family has labels). Never NULL. */

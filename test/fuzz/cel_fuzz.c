@@ -29,8 +29,17 @@ static void check_regex(str input, struct arena *a)
     struct regex *re = regex_compile(a, pattern, &why);
     FUZZ_CHECK(re || why);
     void *scratch = re ? arena_alloc(a, regex_scratch(re)) : NULL;
-    if (scratch)
-        (void)!regex_match(re, str_take(text, 1000), scratch);
+    size_t start, end;
+    text = str_take(text, 300);
+    if (!scratch)
+        return;
+    bool found = regex_find(re, text, 0, &start, &end, scratch);
+    FUZZ_CHECK(found == regex_match(re, text, scratch));
+    FUZZ_CHECK(!found || (start <= end && end <= text.n));
+    AUTO(buf_done) struct buf out;
+    buf_init(&out, MIB(1));
+    regex_replace(re, text, S("<>"), scratch, &out);
+    FUZZ_CHECK(buf_ok(&out) && (found || str_eq(buf_str(&out), text)));
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -25,7 +25,8 @@ TEST(operations_are_counted_with_the_contracts_names)
     observe_egress(&b, S("p"), S("t"), now, true);
     observe_egress_bulk(&b, S("p"), S("t"), now, false);
     observe_ingress(&b, S("p"), S("t"), "retry", "RETRY", now);
-    observe_ingress_bulk(&b, S("t"), "success", now);
+    observe_ingress_bulk(&b, S("t"), 7, 0, now);
+    observe_ingress_bulk(&b, S("t"), 2, 1, now);
     observe_input(&b, "cron", now, true);
     static const char *const lines[] = {
         "dapr_component_state_count{app_id=\"me\",component=\"store\",namespace=\"ns\",operation="
@@ -45,6 +46,13 @@ TEST(operations_are_counted_with_the_contracts_names)
         "status=\"retry\",status=\"RETRY\",topic=\"t\"} 1\n",
         "dapr_component_pubsub_ingress_bulk_count{app_id=\"me\",component=\"pubsubName\",namespace="
         "\"ns\",process_status=\"success\",topic=\"t\"} 1\n",
+        "dapr_component_pubsub_ingress_bulk_count{app_id=\"me\",component=\"pubsubName\",namespace="
+        "\"ns\",process_status=\"retry\",topic=\"t\"} 1\n",
+        /* recordings, not events */
+        "dapr_component_pubsub_ingress_bulk_event_count{app_id=\"me\",component=\"pubsubName\","
+        "namespace=\"ns\",process_status=\"success\",topic=\"t\"} 2\n",
+        "dapr_component_pubsub_ingress_bulk_event_count{app_id=\"me\",component=\"pubsubName\","
+        "namespace=\"ns\",process_status=\"retry\",topic=\"t\"} 1\n",
         "dapr_component_input_binding_count{app_id=\"me\",component=\"cron\",namespace=\"ns\","
         "success=\"true\"} 1\n",
     };

@@ -29,6 +29,45 @@ static bool matches(const char *pattern, str text)
     return regex_match(re, text, scratch);
 }
 
+static void replaces_each_leftmost_longest_match(void **state)
+{
+    static const struct {
+        const char *pattern, *text, *with, *want;
+    } row[] = {
+        { "b", "abcb", "-", "a-c-" },
+        { "x", "abc", "-", "abc" },
+        { "orders/.+", "orders/17/items", "orders/", "orders/" },
+        { "/orders/[^/]+", "/orders/17/x/orders/18", "/orders/{id}", "/orders/{id}/x/orders/{id}" },
+        { "a|ab", "abab", "-", "--" },
+        { "a+", "baaab", "<$1>", "b<$1>b" },
+        { "^a", "aaa", "-", "-aa" },
+        { "a$", "aaa", "-", "aa-" },
+        { "\\d+", "a1b22c333", "#", "a#b#c#" },
+        { "x*", "abc", "-", "-a-b-c-" },
+        { "b*", "abc", "-", "-a-c-" },
+        { "", "ab", "-", "-a-b-" },
+        { "a.*z", "abzcz-", "", "-" },
+        { "\\bcat\\b", "cat concat cat", "dog", "dog concat dog" },
+        { "ü", "aüb", "ue", "aueb" },
+        { "", "üx", "-", "-ü-x-" },
+        { "foo", "", "-", "" },
+        { "(ab|abcd)(cde)?", "abcde", "-", "-" },
+    };
+    for (size_t i = 0; i < COUNT(row); i++) {
+        struct buf out;
+        const char *why = NULL;
+        arena_reset(&arena);
+        buf_init(&out, 1000);
+        struct regex *re = regex_compile(&arena, str_c(row[i].pattern), &why);
+        assert_non_null(re);
+        regex_replace(re, str_c(row[i].text), str_c(row[i].with),
+                      arena_alloc(&arena, regex_scratch(re)), &out);
+        if (!str_eq(buf_str(&out), str_c(row[i].want)))
+            fail_msg("%s in %s: " STR_FMT, row[i].pattern, row[i].text, STR_ARG(buf_str(&out)));
+        buf_done(&out);
+    }
+}
+
 static void patterns_match_what_they_should(void **state)
 {
     static const struct {
@@ -191,6 +230,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(patterns_match_what_they_should),
+        cmocka_unit_test(replaces_each_leftmost_longest_match),
         cmocka_unit_test(malformed_patterns_are_refused),
         cmocka_unit_test(limits_hold),
         cmocka_unit_test(hostile_pattern_takes_linear_time),
