@@ -7,6 +7,7 @@
 #include "block/parallel.h"
 #include "fiber/sync.h"
 #include "http/grpc.h"
+#include "loop/tls.h"
 #include "loop/worker.h"
 #include "telemetry/span.h"
 
@@ -16,6 +17,7 @@ enum {
     BATCH = 512,
     BATCH_BYTES = 16 << 20, /* more than 512 spans can need */
     ANSWER_MAX = 64 << 10,
+    CA_MAX = 1 << 20,
 };
 static const uint64_t PERIOD = MS(200), RETRY_FIRST = MS(500), RETRY_LONGEST = SEC(8),
                       RETRY_TOTAL = SEC(30);
@@ -267,6 +269,25 @@ CO static void export_main(void *arg)
 
 /* ---- start and stop ---- */
 
+static int read_file(str path, struct buf *out)
+{
+    char name[4096] = "";
+    if (path.n >= sizeof name)
+        return -INVALID;
+    memcpy(name, path.p, path.n);
+    FILE *f = fopen(name, "re");
+    if (!f)
+        return -NOT_FOUND;
+    for (size_t n = 1; n && buf_ok(out);) {
+        char piece[4096];
+        n = fread(piece, 1, sizeof piece, f);
+        buf_put(out, str_of(piece, n));
+    }
+    bool bad = ferror(f);
+    fclose(f);
+    return bad || !buf_ok(out) ? -INVALID : 0;
+}
+
 static void exporter_free(struct exporter *e)
 {
     for (size_t i = 0; i < TRACE_TARGETS; i++)
@@ -275,16 +296,31 @@ static void exporter_free(struct exporter *e)
     mem_free(e);
 }
 
+/* The system's roots, or those of OTEL_EXPORTER_OTLP_CERTIFICATE. */
+static int open_tls(const struct trace_target *t, bool h2, struct tls_context **ret,
+                    struct error *err)
+{
+    AUTO(buf_done) struct buf ca;
+    buf_init(&ca, CA_MAX);
+    if (t->ca_file.n && read_file(t->ca_file, &ca) < 0)
+        return fail(err, INVALID, NULL,
+                    "tracing: OTEL_EXPORTER_OTLP_CERTIFICATE: can't read " STR_FMT
+                    " (at most %d KiB)",
+                    STR_ARG(t->ca_file), CA_MAX >> 10);
+    struct tls_options o = { .ca = buf_str(&ca), .h2 = h2 };
+    int r = tls_context_new(&o, ret, err);
+    return r < 0 ? fail_wrap(err, "tracing: TLS to %s", t->address) : 0;
+}
+
 static int open_target(struct exporter *e, size_t i, struct error *err)
 {
     const struct trace_target *t = &e->settings->target[i];
-    if (t->secure)
-        return fail(err, UNIMPLEMENTED, NULL,
-                    "tracing: TLS to %s isn't supported yet: set otel.isSecure to false, or "
-                    "OTEL_EXPORTER_OTLP_INSECURE=true",
-                    t->address);
     struct http_client_config c = { .h2 = t->protocol == TRACE_OTLP_GRPC, .max_conns = 2 };
+    int r = t->secure ? open_tls(t, c.h2, &c.tls, err) : 0;
+    if (r < 0)
+        return r;
     e->target[i] = (struct target){ .e = e, .t = t, .client = http_client_new(&c) };
+    tls_context_unref(c.tls); /* the client has its own */
     return e->target[i].client ? 0 : fail(err, EXHAUSTED, NULL, "out of memory");
 }
 

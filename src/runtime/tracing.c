@@ -168,7 +168,8 @@ static int add_otlp(struct reader *x, str endpoint, str protocol, bool secure, b
     bool http = str_istarts(protocol, S("http"));
     str path = S("");
     *t = (struct trace_target){ .protocol = http ? TRACE_OTLP_HTTP : TRACE_OTLP_GRPC,
-                                .secure = secure };
+                                .secure = secure,
+                                .ca_file = otlp_env(x, "CERTIFICATE", NULL) };
     int r = set_address(x, t, endpoint, where, http ? 4318 : 4317, &path);
     if (r >= 0)
         r = otlp_path(x, t, path, whole);

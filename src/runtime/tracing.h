@@ -15,6 +15,7 @@ enum { TRACE_TARGETS = 2 };
 struct trace_target {
     enum trace_protocol protocol;
     bool secure;
+    str ca_file; /* PEM; empty = the system's roots */
     str host, authority, path;
     const char *address; /* "host:port" */
     struct kvs headers;  /* lower-case names */

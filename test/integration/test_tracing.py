@@ -8,6 +8,8 @@ import concurrent.futures
 import json
 import os
 import re
+import ssl
+import subprocess
 import sys
 import threading
 import time
@@ -77,14 +79,16 @@ def of_zipkin(body):
 class Collector:
     """Spans as they came; `answers`: what the first requests are answered with, before success."""
 
-    def __init__(self, test, kind, answers=()):
+    def __init__(self, test, kind, answers=(), certificate=None):
         self.kind, self.lock, self.got, self.requests, self.answers = kind, threading.Lock(), [], [], list(answers)
         if kind == "grpc":
-            self.serve_grpc(test)
+            self.serve_grpc(test, certificate)
         else:
             self.app = test.app({"POST /api/v2/spans": self.on_http, "POST /v1/traces": self.on_http,
                                  "POST /base/v1/traces": self.on_http, "POST /whole": self.on_http})
             self.port = self.app.port
+            if certificate:
+                self.use_tls(certificate)
 
     def keep(self, body, headers, path):
         with self.lock:
@@ -99,7 +103,12 @@ class Collector:
         assert r.headers["content-type"] == want, r.headers
         return self.keep(r.body, r.headers, r.path) or (202 if self.kind == "zipkin" else 200,)
 
-    def serve_grpc(self, test):
+    def use_tls(self, certificate):
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        self.app.server.socket = context.wrap_socket(self.app.server.socket, server_side=True)
+
+    def serve_grpc(self, test, certificate=None):
         collector = self
 
         class Generic(grpc.GenericRpcHandler):
@@ -115,7 +124,12 @@ class Collector:
                 return grpc.unary_unary_rpc_method_handler(export)
         server = grpc.server(concurrent.futures.ThreadPoolExecutor(4))
         server.add_generic_rpc_handlers((Generic(),))
-        self.port = server.add_insecure_port("127.0.0.1:0")
+        if certificate:
+            with open(certificate, "rb") as f:
+                pem = f.read()
+            self.port = server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([(pem, pem)]))
+        else:
+            self.port = server.add_insecure_port("127.0.0.1:0")
         server.start()
         test.addCleanup(server.stop, None)
 
@@ -461,6 +475,39 @@ class Exporters(Tracing):
         self.assertEqual((a.trace, a.id), (b.trace, b.id))
         s.wait_log("span /v1.0/metadata")
         self.assertIn(f"spanId={a.id}", s.log())
+
+    def certificate(self):
+        """A key and a certificate for 127.0.0.1, signed by itself, in one file."""
+        path = os.path.join(self.directory(), "server.pem")
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+                        "-days", "1", "-subj", "/CN=collector", "-addext", "subjectAltName=IP:127.0.0.1",
+                        "-keyout", path + ".key", "-out", path + ".crt"], check=True, capture_output=True)
+        with open(path, "w") as out:
+            for part in (".key", ".crt"):
+                with open(path + part) as f:
+                    out.write(f.read())
+        return path, path + ".crt"
+
+    def test_over_tls_the_collector_must_be_who_it_says(self):
+        both, ca = self.certificate()
+        for kind in ("http",) + (("grpc",) if grpc else ()):
+            with self.subTest(kind):
+                c = Collector(self, kind, certificate=both)
+                config = configuration(c.config(isSecure=True))
+                s = self.sidecar("a" + kind, config=config, env={"OTEL_EXPORTER_OTLP_CERTIFICATE": ca})
+                s.get("/v1.0/metadata")
+                c.wait(name="/v1.0/metadata")
+                s = self.sidecar("b" + kind, config=config)
+                s.get("/v1.0/metadata")
+                self.assertEqual(s.stop(), 0)
+                self.assertEqual(c.spans(service="b" + kind), [])
+                self.assertIn("could not be sent to", s.log())
+
+    def test_a_certificate_that_isn_t_there_stops_the_start(self):
+        s = self.sidecar(config=configuration(self.collector("http").config(isSecure=True)), wait=None, expect=1,
+                         env={"OTEL_EXPORTER_OTLP_CERTIFICATE": "/none.pem"})
+        self.assertEqual(s.wait_exit(), 1)
+        self.assertIn("OTEL_EXPORTER_OTLP_CERTIFICATE: can't read /none.pem", s.log())
 
     def test_a_wrong_address_stops_the_start(self):
         s = self.sidecar(config=configuration({"tracing": {"samplingRate": "1", "zipkin": {

@@ -1,5 +1,6 @@
 #include "fixture.h"
 #include "format/json.h"
+#include "telemetry/http_labels.h"
 #include "telemetry/metrics.h"
 
 static void remake(struct fixture *f, const char *token, const char *origins)
@@ -176,17 +177,18 @@ TEST_CO(requests_are_counted_without_keys)
     fixture_close(&f);
 }
 
-TEST_CO(the_configuration_decides_the_labels)
+TEST_CO(the_settings_decide_the_labels)
 {
     struct fixture f;
-    fixture_open(&f, "--- config\napiVersion: dapr.io/v1alpha1\nkind: Configuration\n"
-                     "metadata: {name: c}\nspec:\n  metric:\n    http:\n"
-                     "      increasedCardinality: false\n      excludeVerbs: true\n");
+    struct http_labels low = { .exclude_verbs = true }, usual = { .increased_cardinality = true };
+    fixture_open(&f, NULL);
+    CHECK_OK(http_labels_setup(&low, NULL));
     fixture_add(&f, "state", "hidden", NULL);
     fixture_call(&f, "GET /v1.0/state/hidden/k", NULL, NULL);
     CHECK(metric(
         "dapr_http_server_request_count{app_id=\"\",method=\"\",path=\"\",status=\"204\"} 1\n"));
     CHECK(!metric("path=\"/v1.0/state/hidden\""));
+    CHECK_OK(http_labels_setup(&usual, NULL));
     fixture_close(&f);
 }
 
