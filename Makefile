@@ -30,7 +30,7 @@ demo: release ## run the shop of examples/orders for a while (KEEP=1 stays up, D
 
 .PHONY: test
 test: ## install what the tests need, run all of them (ONLY=unit,… some of them)
-	@$(DEPS) build test
+	@$(DEPS) build test sdk
 	@$(PYTHON) tools/run_tests.py --build $(B) $(if $(ONLY),--only $(ONLY))
 
 .PHONY: bench

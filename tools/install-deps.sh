@@ -1,6 +1,7 @@
 #!/bin/sh
-# Installs what a purpose needs from Debian: install-deps.sh PURPOSE... (build test demo bench).
-# Does nothing, and needs no network, when all of it is installed. The list is packages.txt.
+# Installs what a purpose needs from Debian: install-deps.sh PURPOSE... (build test sdk demo bench).
+# Does nothing, and needs no network, when all of it is installed. The list is packages.txt; a row
+# that names a command is content with any that is in PATH.
 # PROA_SKIP_DEPS=1 leaves it out: for systems whose packages have other names.
 set -eu
 
@@ -17,11 +18,12 @@ fi
 missing=
 for purpose; do
     case $purpose in
-    build | test | demo | bench) ;;
-    *) echo "install-deps: '$purpose' is none of: build test demo bench" >&2; exit 2 ;;
+    build | test | sdk | demo | bench) ;;
+    *) echo "install-deps: '$purpose' is none of: build test sdk demo bench" >&2; exit 2 ;;
     esac
-    while read -r for_purpose package version; do
+    while read -r for_purpose package version program; do
         [ "$for_purpose" = "$purpose" ] || continue
+        [ -n "$program" ] && command -v "$program" >/dev/null && continue
         case "$missing " in *" $package="*) continue ;; esac
         status=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)
         [ "$status" = installed ] || missing="$missing $package=$version"

@@ -4,7 +4,7 @@ import os
 import sys
 from collections import namedtuple
 
-from testrun import FAILED, SKIPPED, Build, command, Result
+from testrun import FAILED, PASSED, SKIPPED, Build, command, Result
 
 Suite = namedtuple("Suite", "name about run")
 
@@ -18,6 +18,7 @@ NOT_UNDER_TSAN = {
     "sockets know, which TSan takes for a race",
 }
 GATES = ("layers", "banned", "size", "co", "format", "docs")
+SDKS = {"javascript": "JavaScript"}  # the others need the gRPC API
 CHAOS_ROUNDS = "8"
 # An empty str may be NULL: NULL + 0, which C2y defines, isn't worth a report. And the name by which
 # gcc tells a program of ASan, for the tests that give it more stack.
@@ -70,6 +71,30 @@ def normal(machine):
     quick = [t for t in build.tests() if suite_of(t) != "chaos"]
     slow = [t for t in build.tests() if suite_of(t) == "chaos"]
     return [made] + build.run(quick, slower=2) + build.run(slow, slower=2)
+
+
+def sdk(machine):
+    """Each official SDK: put into a folder of the build, then its tests, apps of each protocol apart."""
+    build = Build(machine, "test", ["--buildtype=debugoptimized"])
+    wrong = build.configure()
+    if wrong:
+        return [wrong]
+    made = build.make(["src/cli/proa"])
+    folder = machine.build / "sdk"
+
+    def install(language):
+        args = [sys.executable, "test/sdk/install.py", language, "--into", folder]
+        return machine.step(f"install {language}", args, 600, "sdk")
+
+    def run(test):
+        env = {"PROA": str(build.dir / "src" / "cli" / "proa"), "SDK_DIR": str(folder)}
+        args = [sys.executable, "test/sdk/test_sdk.py", "-v", test]
+        return machine.step(test, args, 400, "sdk", env=env)
+
+    installed = machine.parallel(install, SDKS)
+    tests = [f"{name}.{test}" for name, i in zip(SDKS.values(), installed) if i.outcome == PASSED
+             for test in ("test_http_app",)]  # fmt: skip
+    return [made] + installed + machine.parallel(run, tests)
 
 
 def clang_build(machine):
@@ -178,6 +203,7 @@ def tidy(machine):
 ALL = [
     Suite("gates", "layers, banned calls, sizes, CO, format, and that each of them bites", gates),
     Suite("test", "every test, built with gcc", normal),
+    Suite("sdk", "the official Dapr SDKs of four languages, unchanged", sdk),
     Suite("asan", "unit and conformance tests, built with clang, under ASan and UBSan", sanitized),
     Suite("tsan", "fibers, loop and HTTP under ThreadSanitizer", threads),
     Suite("portable", "fibers with ucontext, and on aarch64 under qemu", portable),
