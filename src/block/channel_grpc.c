@@ -165,15 +165,26 @@ static uint64_t time_left(void)
     return until == UINT64_MAX ? UINT64_MAX : until > now ? until - now : 1;
 }
 
+/* The trace once more in binary, which is what gRPC apps read (facts 9.2). */
+static int add_binary_trace(struct http_headers *metadata, char bin[TRACE_BINARY_TEXT + 1])
+{
+    struct trace_context t;
+    trace_read(&t, http_headers_get(metadata, S("traceparent")), S(""));
+    str text = trace_binary_text(&t, bin);
+    return text.n ? http_headers_set(metadata, S("grpc-trace-bin"), text) : 0;
+}
+
 /* *ret_reached: the app may have got the call. */
 CO static int exchange(struct app *a, struct rpc *c, struct arena *arena, struct rpc_answer *ret,
                        bool *ret_reached, struct error *err)
 {
     AUTO(http_call_freep) struct http_call *call = NULL;
     str bytes = S("");
+    char bin[TRACE_BINARY_TEXT + 1];
     *ret = (struct rpc_answer){ 0 };
     *ret_reached = false;
     if ((c->in && proto_pack_to(c->in, arena, &bytes) < 0) ||
+        add_binary_trace(&c->metadata, bin) < 0 ||
         (a->config.token &&
          http_headers_set(&c->metadata, S("dapr-api-token"), str_c(a->config.token)) < 0))
         return no_memory(err);
