@@ -139,6 +139,26 @@ CO int redis_open(const struct redis_config *c, struct redis **ret, struct error
     return 0;
 }
 
+CO int redis_count_replicas(struct redis *r, int64_t *ret, struct error *err)
+{
+    AUTO(arena_done) struct arena a;
+    struct redis_reply reply;
+    str arg[] = { S("INFO"), S("replication") }, line, value;
+    struct redis_command c = { arg, COUNT(arg), { 0 } };
+    struct error why = { 0 };
+    arena_init(&a, KIB(256));
+    *ret = 0;
+    int code = redis_do(r, &c, REDIS_AGAIN, &a, &reply, &why);
+    if (code == -DENIED || code == -UNKNOWN)
+        return 0;
+    if (code < 0)
+        return fail(err, why.code, NULL, "%s", why.text);
+    for (str rest = reply.text; str_next(&rest, '\n', &line);)
+        if (str_starts(line, S("connected_slaves:")) && str_cut(line, ':', &line, &value))
+            (void)str_to_i64(str_trim(value), ret);
+    return 0;
+}
+
 uint16_t redis_slot(str key)
 {
     ptrdiff_t open = str_find_c(key, '{');

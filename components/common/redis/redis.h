@@ -111,6 +111,8 @@ struct redis_reply {
 /* Checks the configuration and that a server answers. */
 CO int redis_open(const struct redis_config *c, struct redis **ret, struct error *err) WUR;
 CO void redis_close(struct redis *r); /* NULL is fine */
+/* How many replicas the server has now; 0 also for who may not ask. */
+CO int redis_count_replicas(struct redis *r, int64_t *ret, struct error *err) WUR;
 bool redis_is_cluster(const struct redis *r);
 uint16_t redis_slot(str key); /* of a cluster: by its {tag} when it has one */
 

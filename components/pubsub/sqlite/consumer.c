@@ -22,42 +22,6 @@ struct batch { /* one handler's call */
     struct lease *lease[];
 };
 
-/* ---- the bell ---- */
-
-static void on_bell(struct mail *m)
-{
-    struct bell *b = CONTAINER_OF(m, struct bell, mail);
-    b->heard = true;
-    atomic_store(&b->rung, false);
-    if (b->fiber)
-        fiber_wake(b->fiber, 0);
-}
-
-void bell_ring(struct bell *b)
-{
-    if (!atomic_exchange(&b->rung, true))
-        worker_post(b->worker, &b->mail);
-}
-
-/* Until the bell rings or ns are over; on the bell's worker. */
-CO static void bell_wait(struct bell *b, uint64_t ns)
-{
-    DEADLINE(ns);
-    b->fiber = fiber_self();
-    while (!b->heard && fiber_park() == 0)
-        ;
-    b->fiber = NULL;
-    b->heard = false;
-}
-
-/* No mail may be under way when its node is freed. */
-CO static void bell_silence(struct bell *b)
-{
-    SHIELD();
-    while (atomic_load(&b->rung))
-        fiber_yield();
-}
-
 /* ---- news: the writer's thread ---- */
 
 static void note(struct queue *q, int64_t topic, int64_t group)
@@ -497,7 +461,7 @@ static struct consumer *consumer_new(struct queue *q, const struct pubsub_subscr
     k->concurrency = (size_t)q->concurrency;
     k->topic = mem_dup(s->topic.p, s->topic.n);
     k->dead_topic = dead.n ? mem_dup(dead.p, dead.n) : NULL;
-    k->bell = (struct bell){ .mail.run = on_bell, .worker = worker_self() };
+    bell_init(&k->bell);
     if (!k->topic || (dead.n && !k->dead_topic)) {
         consumer_free(k);
         return NULL;

@@ -10,6 +10,7 @@
 #include "components/common/sqlite/db.h"
 #include "components/pubsub/sqlite/row.h"
 #include "components/pubsub/sqlite/schema.h"
+#include "loop/bell.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -91,14 +92,6 @@ int queue_next_id(struct sqlite_conn *c, int64_t topic, int64_t *ret, struct err
 
 /* ---- consumer.c ---- */
 
-struct bell { /* wakes one fiber; any thread rings */
-    struct mail mail;
-    struct worker *worker;
-    struct fiber *fiber; /* the worker's */
-    bool heard;          /* the worker's */
-    atomic_bool rung;    /* the mail is under way */
-};
-
 struct consumer {
     struct list node; /* of the queue's */
     struct queue *q;
@@ -121,7 +114,6 @@ struct consumer {
 CO int queue_subscribe(void *self, const struct pubsub_subscription *s, void **ret,
                        struct error *err);
 CO void queue_unsubscribe(void *self, void *sub);
-void bell_ring(struct bell *b);
 
 /* The writer's thread: consumers of that topic (or only of that group) have something to do. */
 void queue_note_topic(struct queue *q, int64_t topic);

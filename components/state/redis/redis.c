@@ -310,29 +310,6 @@ CO static int store_transact(void *self, const struct state_write *w, size_t n, 
 
 /* ---- opening, closing ---- */
 
-/* How many replicas the server has now: what a strong write waits for. */
-CO static int count_replicas(struct store *s, struct error *err)
-{
-    AUTO(arena_done) struct arena a;
-    struct redis_reply reply;
-    str arg[] = { S("INFO"), S("replication") }, line, rest, value;
-    struct redis_command c = { arg, COUNT(arg), { 0 } };
-    struct error why = { 0 };
-    arena_init(&a, KIB(256));
-    int r = redis_do(s->redis, &c, REDIS_AGAIN, &a, &reply, &why);
-    if (r == -DENIED || r == -UNKNOWN)
-        return 0; /* no right to ask: then nothing is waited for */
-    if (r < 0)
-        return fail(err, why.code, NULL, "%s", why.text);
-    for (rest = reply.text; str_next(&rest, '\n', &line);)
-        if (str_starts(line, S("connected_slaves:"))) {
-            (void)str_cut(line, ':', &line, &value);
-            (void)str_to_i64(str_trim(value), &s->replicas);
-            break;
-        }
-    return 0;
-}
-
 CO static int store_open(void *self, const struct component_env *env, struct error *err)
 {
     struct store *s = self;
@@ -342,7 +319,7 @@ CO static int store_open(void *self, const struct component_env *env, struct err
                     (long long)s->ttl_s, INT32_MAX);
     redis_script_init(&s->write, str_c(write_script));
     int r = redis_open(&s->config, &s->redis, err);
-    return r < 0 ? r : count_replicas(s, err);
+    return r < 0 ? r : redis_count_replicas(s->redis, &s->replicas, err);
 }
 
 CO static void store_close(void *self)

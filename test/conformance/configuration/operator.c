@@ -2,8 +2,11 @@
 
 #include "loop/worker.h"
 
+#include <arpa/inet.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <sqlite3.h>
 
@@ -44,12 +47,41 @@ static void edit_sqlite(void *arg)
     (void)sqlite3_close(db);
 }
 
+/* What redis-cli would send. */
+static void edit_redis(void *arg)
+{
+    struct edit *e = arg;
+    char text[2048], answer[16] = "";
+    str db = field(e->s, "redisDB");
+    struct sockaddr_in in = { .sin_family = AF_INET, .sin_port = htons(e->s->server.port) };
+    in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    int n = snprintf(text, sizeof text, "*2\r\n$6\r\nSELECT\r\n$1\r\n%c\r\n", db.n ? db.p[0] : '0');
+    if (e->value)
+        n += snprintf(text + n, sizeof text - (size_t)n,
+                      "*3\r\n$3\r\nSET\r\n$%zu\r\n%s\r\n$%zu\r\n%s\r\n", strlen(e->key), e->key,
+                      strlen(e->value), e->value);
+    else
+        n += snprintf(text + n, sizeof text - (size_t)n, "*2\r\n$3\r\nDEL\r\n$%zu\r\n%s\r\n",
+                      strlen(e->key), e->key);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    e->ok =
+        connect(fd, (struct sockaddr *)&in, sizeof in) == 0 && send(fd, text, (size_t)n, 0) == n;
+    for (size_t got = 0, want = e->value ? 10 : 9;
+         e->ok && got < want;) { /* "+OK" and "+OK" or ":1" */
+        ssize_t r = recv(fd, answer + got, sizeof answer - got, 0);
+        e->ok = r > 0 && answer[0] == '+' && (got + (size_t)r < 6 || answer[5] != '-');
+        got += r > 0 ? (size_t)r : 0;
+    }
+    (void)close(fd);
+}
+
 CO void operator_set(struct suite *s, const char *key, const char *value)
 {
     static const struct {
         const char *type;
         void (*edit)(void *edit);
     } row[] = {
+        { "configuration.redis", edit_redis },
         { "configuration.sqlite", edit_sqlite },
     };
     struct edit e = { .s = s, .key = key, .value = value };
