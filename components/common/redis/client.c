@@ -76,11 +76,16 @@ CO static void send_one(struct work *w, size_t i, struct conn **alone)
     struct error err = { 0 };
     struct node *node = NULL;
     struct conn *c = *alone;
+    bool asking = call->ask;
     int r = 0;
-    if (!c)
+    if (asking)
+        node = TAKE(call->ask);
+    else if (!c)
         r = node_for_key(w->s, w->c[i].key, &node, &err);
-    if (!c && r == 0)
+    if (node && r == 0)
         r = conn_take(node, w->flags & REDIS_ALONE, &c, &err);
+    if (asking && r == 0)
+        r = conn_send_asking(c, &err);
     if (r == 0)
         r = conn_send(c, w->c[i].arg, w->c[i].n, call, &err);
     if (r < 0) {
@@ -134,15 +139,36 @@ CO static int one_round(struct work *w, struct error *err)
 
 /* ---- what came of it ---- */
 
-/* Returns how many calls are to be sent again. */
-static size_t look_at_results(struct work *w)
+/* Sent to a node that doesn't serve the slot: goes to the one that was named. */
+static bool follow(struct work *w, struct call *call)
+{
+    struct node *to;
+    bool ask = redis_error_is(call->ret, "ASK");
+    if (!w->s->r->cluster || !(ask || redis_error_is(call->ret, "MOVED")))
+        return false;
+    if (call->redirects++ == REDIRECTS_MAX || node_redirected(w->s, call->ret, call->node, &to) < 0)
+        return false;
+    if (ask)
+        call->ask = to;
+    return true;
+}
+
+/* Returns how many calls are to be sent again; *ret_pause: not at once. */
+static size_t look_at_results(struct work *w, bool *ret_pause)
 {
     size_t n = 0;
+    *ret_pause = false;
     for (size_t i = 0; i < w->n; i++) {
         struct call *call = &w->call[i];
-        call->again = call->result == 0 ? is_passing(call->ret)
-                                        : call->result == -UNAVAILABLE &&
-                                              (call->unsent || w->flags & REDIS_AGAIN);
+        if (!call->again)
+            continue;
+        bool passing = call->result == 0 && is_passing(call->ret);
+        bool broken = call->result == -UNAVAILABLE;
+        if (passing || broken || call->result == -TIMEOUT)
+            view_doubt(w->s);
+        call->again = passing || (broken && (call->unsent || w->flags & REDIS_AGAIN));
+        *ret_pause |= call->again;
+        call->again |= call->result == 0 && follow(w, call);
         n += call->again;
     }
     return n;
@@ -167,13 +193,20 @@ static int conclude(const struct work *w, struct error *err)
 CO static int run(struct work *w, struct error *err)
 {
     const struct redis_config *c = &w->s->r->c;
-    for (int64_t tries = 0;; tries++) {
+    for (int64_t tries = 0;;) {
+        bool pause;
         int r = one_round(w, err);
-        if (r < 0)
+        if (r < 0) {
+            view_doubt(w->s);
             return r;
-        if (!look_at_results(w) || tries >= c->max_retries)
+        }
+        if (!look_at_results(w, &pause))
             return conclude(w, err);
-        r = fiber_sleep(pause_before(c, tries));
+        if (!pause)
+            continue;
+        if (tries >= c->max_retries)
+            return conclude(w, err);
+        r = fiber_sleep(pause_before(c, tries++));
         if (r == -TIMEOUT)
             return conclude(w, err);
         if (r < 0)
@@ -309,6 +342,7 @@ CO int redis_conn_open(struct redis *r, str key, struct redis_conn **ret, struct
     c->r = r;
     code = link_open(r, address, LINK_SERVER, &c->link, err);
     if (code < 0) {
+        view_doubt(redis_share(r));
         mem_free(c);
         return code;
     }
@@ -316,18 +350,32 @@ CO int redis_conn_open(struct redis *r, str key, struct redis_conn **ret, struct
     return 0;
 }
 
+/* After anything but an answer it may be another server that has the key. */
+static int note(struct redis_conn *c, int code, const struct redis_reply *reply)
+{
+    struct share *s = redis_share(c->r);
+    struct node *from, *to;
+    struct error ignored = { 0 };
+    if (code < 0 || is_passing(reply))
+        view_doubt(s);
+    else if (s->r->cluster && redis_error_is(reply, "MOVED") &&
+             node_at(s, c->link->address, &from, &ignored) == 0)
+        (void)!node_redirected(s, reply, from, &to);
+    return code;
+}
+
 CO int redis_conn_do(struct redis_conn *c, const str *arg, size_t n, uint64_t timeout_ns,
                      struct arena *a, struct redis_reply *ret, struct error *err)
 {
     DEADLINE(timeout_ns ? timeout_ns : limit_or(c->r->c.read_timeout, SEC(3)));
-    int r = link_ask(c->link, arg, n, a, ret, err);
+    int r = note(c, link_ask(c->link, arg, n, a, ret, err), ret);
     return r < 0 ? r : redis_check(c->r, ret, err);
 }
 
 CO int redis_conn_next(struct redis_conn *c, struct arena *a, struct redis_reply *ret,
                        struct error *err)
 {
-    return link_read(c->link, a, ret, err);
+    return note(c, link_read(c->link, a, ret, err), ret);
 }
 
 void redis_conn_close(struct redis_conn *c)

@@ -187,7 +187,7 @@ static void on_flush(struct flush *f)
         conn_break(c, EXHAUSTED, "no fiber to write to Redis: raise the limit of fibers");
 }
 
-int conn_send(struct conn *c, const str *arg, size_t n, struct call *call, struct error *err)
+static int queue(struct conn *c, const str *arg, size_t n, struct slot slot, struct error *err)
 {
     if (c->ring_n == c->ring_cap && !ring_grow(c))
         return fail(err, EXHAUSTED, NULL, "out of memory for a command to Redis");
@@ -198,14 +198,31 @@ int conn_send(struct conn *c, const str *arg, size_t n, struct call *call, struc
     c->queued += c->out.len - before;
     if (!c->ring_n)
         c->progress_ns = clock_now_ns();
-    call->conn = c;
-    call->seq = c->seq + c->ring_n;
-    call->unsent = false;
-    call->batch->left++;
-    *slot_at(c, c->ring_n++) = (struct slot){ call, c->queued };
+    slot.end = c->queued;
+    *slot_at(c, c->ring_n++) = slot;
     if (c->state == CONN_READY)
         flush_later(&c->flush);
     return 0;
+}
+
+int conn_send(struct conn *c, const str *arg, size_t n, struct call *call, struct error *err)
+{
+    uint64_t seq = c->seq + c->ring_n;
+    int r = queue(c, arg, n, (struct slot){ .call = call }, err);
+    if (r < 0)
+        return r;
+    call->conn = c;
+    call->node = c->node;
+    call->seq = seq;
+    call->unsent = false;
+    call->batch->left++;
+    return 0;
+}
+
+int conn_send_asking(struct conn *c, struct error *err)
+{
+    str arg[] = { S("ASKING") };
+    return queue(c, arg, 1, (struct slot){ .asking = true }, err);
 }
 
 /* ---- input ---- */
@@ -293,13 +310,15 @@ static void drop_forgotten(struct conn *c)
     for (size_t i = 0; i < c->ring_n; i++) {
         struct slot slot = *slot_at(c, i);
         size_t len = slot.end - begin;
-        if (slot.call) {
-            memmove(c->out.p + c->out.head + kept, c->out.p + c->out.head + begin, len);
-            kept += len;
-            slot.call->seq = c->seq + n;
-            *slot_at(c, n++) = (struct slot){ slot.call, kept };
-        }
         begin = slot.end;
+        if (!slot.call && !slot.asking)
+            continue;
+        memmove(c->out.p + c->out.head + kept, c->out.p + c->out.head + slot.end - len, len);
+        kept += len;
+        if (slot.call)
+            slot.call->seq = c->seq + n;
+        slot.end = kept;
+        *slot_at(c, n++) = slot;
     }
     c->ring_n = n;
     c->out.len = kept;

@@ -69,7 +69,9 @@ static int lost(const struct link *l, ssize_t r, struct error *err)
         return fail(err, TIMEOUT, NULL, "no answer from Redis at %s in time", l->address);
     if (r == -DATA_LOSS)
         return fail(err, UNAVAILABLE, NULL, "what %s answers isn't Redis' protocol", l->address);
-    return fail(err, UNAVAILABLE, NULL, "the connection to Redis at %s was lost", l->address);
+    const char *tls = stream_tls_failure(l->stream);
+    return fail(err, UNAVAILABLE, NULL, "the connection to Redis at %s was lost%s%s", l->address,
+                tls ? ": " : "", tls ? tls : "");
 }
 
 CO int link_read(struct link *l, struct arena *a, struct redis_reply *ret, struct error *err)
@@ -173,7 +175,7 @@ CO int link_open(const struct redis *r, const char *address, enum link_role role
     l->stream = NULL;
     l->head = l->len = 0;
     (void)snprintf(l->address, sizeof l->address, "%s", address);
-    int code = stream_dial(address, &l->stream, err);
+    int code = stream_dial_tls(address, r->tls, NULL, &l->stream, err);
     if (code < 0)
         return code;
     code = greet(l, role, err);

@@ -64,8 +64,8 @@ static int check_fields(const struct redis_config *c, struct error *err)
     if (c->entra_id || c->oidc)
         return fail(err, INVALID, NULL, "%s isn't supported: use redisUsername and redisPassword",
                     c->entra_id ? "useEntraID" : "useOIDC");
-    if (c->tls)
-        return fail(err, UNIMPLEMENTED, NULL, "enableTLS isn't supported yet");
+    if (!*c->client_cert != !*c->client_key)
+        return fail(err, INVALID, NULL, "clientCert and clientKey go together: one is missing");
     if (c->db < 0 || c->port < 0 || c->port > 65535)
         return fail(err, INVALID, NULL, "redisDB or redisPort is out of range");
     if (c->pool_size < 0 || c->pool_size > POOL_MAX)
@@ -77,8 +77,8 @@ static int check(struct redis *r, struct error *err)
 {
     const struct redis_config *c = &r->c;
     str type = str_c(c->type);
-    r->cluster = str_ieq(type, S("cluster"));
-    if (type.n && !r->cluster && !str_ieq(type, S("node")))
+    r->cluster = str_ieq(type, S("cluster")) && !c->failover; /* Sentinel's master is one server */
+    if (type.n && !str_ieq(type, S("cluster")) && !str_ieq(type, S("node")))
         return fail(err, INVALID, NULL, "redisType \"%s\" is neither node nor cluster", c->type);
     if (c->failover && !*c->sentinel_master)
         return fail(err, INVALID, NULL, "failover needs sentinelMasterName");
@@ -95,8 +95,18 @@ static int check(struct redis *r, struct error *err)
 
 /* ---- opening ---- */
 
+static int prepare_tls(struct redis *r, struct error *err)
+{
+    struct tls_options o = { .certificate = str_c(r->c.client_cert),
+                             .key = str_c(r->c.client_key),
+                             .insecure = r->c.insecure,
+                             .no_alpn = true };
+    return r->c.tls ? tls_context_new(&o, &r->tls, err) : 0;
+}
+
 static void redis_free(struct redis *r)
 {
+    tls_context_unref(r->tls);
     mem_free(r->share);
     mem_free(r->host_text);
     mem_free(r);
@@ -123,14 +133,20 @@ CO int redis_open(const struct redis_config *c, struct redis **ret, struct error
     r->share = mem_zalloc(r->n_shares * sizeof *r->share);
     int code = r->share ? check(r, err)
                         : fail(err, EXHAUSTED, NULL, "out of memory for a client of Redis");
+    if (code == 0)
+        code = prepare_tls(r, err);
     if (code < 0) {
         redis_free(r);
         return code;
     }
-    for (size_t i = 0; i < r->n_shares; i++)
+    for (size_t i = 0; i < r->n_shares; i++) {
         r->share[i].r = r;
+        waitq_init(&r->share[i].looked);
+    }
     struct error why = { 0 };
     code = greet(r, &why);
+    if (code == 0 && r->c.failover)
+        code = sentinel_watch(redis_share(r), &why);
     if (code < 0) {
         redis_close(r);
         return fail(err, why.code, NULL, "%s", why.text);
@@ -198,10 +214,10 @@ static void close_share(struct mail *m)
     struct share *s = CONTAINER_OF(m, struct share, close);
     s->closing = true;
     s->n_alive++; /* so that it ends here at the earliest */
+    if (s->watch)
+        fiber_cancel(s->watch);
     for (size_t i = 0; i < s->n_nodes; i++)
-        while (!list_empty(&s->node[i]->conns))
-            conn_break(CONTAINER_OF(s->node[i]->conns.next, struct conn, in_node), CANCELLED,
-                       "the component is closing");
+        node_drop_conns(s->node[i], "is left: the component is closing");
     share_leave(s);
 }
 

@@ -12,7 +12,10 @@
 #include "fiber/sync.h"
 #include "http/flush.h"
 #include "loop/stream.h"
+#include "loop/tls.h"
 #include "loop/worker.h"
+
+#include <stdatomic.h>
 
 enum {
     HOSTS_MAX = 32,
@@ -34,14 +37,26 @@ struct redis {
     struct share *share; /* one a worker */
     size_t n_shares;
     bool cluster;
+    struct tls_context *tls; /* NULL: without */
+    atomic_uint generation;  /* grows when Sentinel tells of a new master */
 };
 
 /* A worker's part. */
 struct share {
     struct redis *r;
+    /* ---- the view: which servers there are ---- */
     struct node **node;
     size_t n_nodes;
-    size_t n_alive; /* connections, and fibers that work for them */
+    struct node *master; /* without a cluster: where all goes; NULL = not known yet */
+    uint16_t *slot;      /* of a cluster: number of its node, 0 = of none; NULL = not known yet */
+    bool doubt, looking; /* doubt: look again before the next call */
+    struct waitq looked;
+    uint64_t looked_ns;
+    unsigned generation;
+    size_t good_host; /* the Sentinel that answered last */
+    struct fiber *watch;
+    /* ---- its life ---- */
+    size_t n_alive; /* connections, and fibers that work for it */
     bool closing;
     struct mail close;
     struct closer *closer;
@@ -100,11 +115,13 @@ struct call {
     bool again;              /* to be sent, once more or for the first time */
     bool unsent;             /* failed before its last byte was written: it wasn't run */
     uint8_t redirects;
-    struct node *ask; /* where an ASK sent it, for its next try only */
+    struct node *node; /* where it went */
+    struct node *ask;  /* where an ASK sent it, for its next try only */
 };
 
 struct slot {          /* an answer that is due */
     struct call *call; /* NULL: nobody waits for it */
+    bool asking;       /* belongs to the command behind it */
     uint64_t end;      /* how many bytes of output there were with its command */
 };
 
@@ -131,6 +148,8 @@ CO int conn_take(struct node *n, bool alone, struct conn **ret, struct error *er
 /* Queues a command. -EXHAUSTED: out of memory, or it is too long. Nothing is written before the
  * worker's batch of work has ended. */
 int conn_send(struct conn *c, const str *arg, size_t n, struct call *call, struct error *err) WUR;
+/* Queues ASKING, which the next command needs. */
+int conn_send_asking(struct conn *c, struct error *err) WUR;
 /* Nobody waits for the call's answer any more; it is read all the same, in its turn. */
 void conn_forget(struct call *call);
 /* Ends it: all calls on it fail with code and text, those that weren't sent yet say so. */
@@ -139,8 +158,23 @@ void conn_break(struct conn *c, enum code code, const char *fmt, ...) PRINTF(3, 
 /* ---- nodes.c: which server ---- */
 
 CO int node_for_key(struct share *s, str key, struct node **ret, struct error *err) WUR;
+/* The node of an address, made when there is none; may take one that nothing uses any more. */
 int node_at(struct share *s, const char *address, struct node **ret, struct error *err) WUR;
+size_t node_number(const struct share *s, const struct node *n); /* from 1 */
+void node_drop_conns(struct node *n, const char *why);
+void node_address(char ret[ADDRESS_MAX], str host, int64_t port);
+str node_host(const char *address); /* of "host:port" */
+/* Follows a MOVED or ASK that `from` has answered. -DATA_LOSS: it can't be read. */
+int node_redirected(struct share *s, const struct redis_reply *reply, const struct node *from,
+                    struct node **ret) WUR;
+void view_doubt(struct share *s); /* something went wrong: perhaps the servers are others now */
 void nodes_free(struct share *s);
+
+/* ---- sentinel.c, cluster.c: ask who they are ---- */
+
+CO int sentinel_look(struct share *s, struct error *err) WUR;
+int sentinel_watch(struct share *s, struct error *err) WUR; /* a fiber that listens for news */
+CO int cluster_look(struct share *s, struct error *err) WUR;
 
 /* ---- open.c, client.c ---- */
 
