@@ -245,15 +245,20 @@ CO void bindings_start(struct blocks *b, uint64_t probe_timeout_ns)
     }
 }
 
+CO void binding_leave(struct instance *i)
+{
+    SHIELD(); /* an event in flight ends first */
+    struct binding *x = i->extra;
+    if (x->running)
+        ops(i)->stop(i->self);
+    x->running = false;
+}
+
 CO void bindings_stop(struct blocks *b)
 {
     SHIELD();
     AUTO(catalog_unpinp) struct catalog *c = catalog_pin(b);
     struct instance *i;
-    for (size_t at = 0; (i = catalog_next(c, KIND_BINDING, &at));) {
-        struct binding *x = i->extra;
-        if (x->running)
-            ops(i)->stop(i->self);
-        x->running = false;
-    }
+    for (size_t at = 0; (i = catalog_next(c, KIND_BINDING, &at));)
+        binding_leave(i);
 }

@@ -14,3 +14,5 @@ CO int block_binding_invoke(struct blocks *b, str name, str operation, str data,
 /* Starts every input binding that says direction: input, or whose route the app takes (OPTIONS). */
 CO void bindings_start(struct blocks *b, uint64_t probe_timeout_ns);
 CO void bindings_stop(struct blocks *b);
+/* Stops one that is about to go. */
+CO void binding_leave(struct instance *i);

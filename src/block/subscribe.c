@@ -36,6 +36,7 @@ static int add(struct subscriptions *l, const struct subscription *s)
     if (old && s->type == DECLARATIVE)
         return 0;
     if (old) {
+        resources_unref(old->from);
         *old = *s;
         return 0;
     }
@@ -67,11 +68,14 @@ static void read_raw(struct subscription *s)
 
 /* ---- declarative ---- */
 
-static int add_declarative(struct blocks *b, struct subscriptions *l,
+static int add_declarative(struct blocks *b, struct subscriptions *l, struct resources *res,
                            const struct subscription_resource *r)
 {
+    if (find(l, r->pubsub, r->topic))
+        return 0;
     struct subscription s = {
         .type = DECLARATIVE,
+        .hash = r->head.hash,
         .blocks = b,
         .pubsub = r->pubsub,
         .topic = r->topic,
@@ -89,7 +93,20 @@ static int add_declarative(struct blocks *b, struct subscriptions *l,
     if (r->default_path.n)
         s.rules[s.n_rules++] = (struct route_rule){ .path = r->default_path };
     read_raw(&s);
-    return add(l, &s);
+    s.from = resources_ref(res);
+    int code = add(l, &s);
+    if (code < 0)
+        resources_unref(res);
+    return code;
+}
+
+CO static int add_all_declarative(struct blocks *b, struct subscriptions *l, struct resources *res)
+{
+    int code = 0;
+    for (size_t i = 0; i < res->n_subscriptions && code >= 0; i++)
+        if (resource_in_scope(&res->subscription[i].head, str_c(b->app_id)))
+            code = add_declarative(b, l, res, &res->subscription[i]);
+    return code;
 }
 
 /* ---- programmatic ---- */
@@ -172,11 +189,8 @@ CO int subscriptions_discover(struct blocks *b, struct subscriptions *ret, struc
 {
     *ret = (struct subscriptions){ 0 };
     arena_init(&ret->arena, ARENA_MAX);
-    const struct resources *res = b->resources;
-    for (size_t i = 0; i < res->n_subscriptions; i++)
-        if (resource_in_scope(&res->subscription[i].head, str_c(b->app_id)) &&
-            add_declarative(b, ret, &res->subscription[i]) < 0)
-            return fail(err, EXHAUSTED, NULL, "too many subscriptions");
+    if (add_all_declarative(b, ret, b->resources) < 0)
+        return fail(err, EXHAUSTED, NULL, "too many subscriptions");
     if (!b->app || !b->ask_app || !catalog_count(b, KIND_PUBSUB))
         return 0; /* surprise 37 */
     int r = discover_programmatic(b, ret, err);
@@ -259,20 +273,65 @@ CO size_t subscriptions_start(struct blocks *b, struct subscriptions *l)
     return missing;
 }
 
+CO static void stop_one(struct subscription *s)
+{
+    if (s->engine)
+        ops(s->instance)->unsubscribe(s->instance->self, TAKE(s->engine));
+    batcher_free(TAKE(s->batcher));
+}
+
 CO void subscriptions_stop(struct subscriptions *l)
 {
     SHIELD(); /* deliveries in flight end first */
+    for (size_t i = 0; i < l->n; i++)
+        stop_one(l->v[i]);
+}
+
+CO void subscriptions_leave(struct subscriptions *l, const struct instance *broker)
+{
+    SHIELD();
+    for (size_t i = 0; i < l->n; i++) {
+        if (l->v[i]->instance == broker)
+            stop_one(l->v[i]);
+        l->v[i]->hopeless = false; /* things change: what is wrong is said again */
+    }
+}
+
+static bool still_there(const struct subscription *s, const struct resources *res, str app_id)
+{
+    for (size_t i = 0; i < res->n_subscriptions; i++)
+        if (res->subscription[i].head.hash == s->hash &&
+            resource_in_scope(&res->subscription[i].head, app_id))
+            return true;
+    return s->type != DECLARATIVE;
+}
+
+CO void subscriptions_update(struct blocks *b, struct subscriptions *l, struct resources *res)
+{
+    SHIELD();
+    size_t kept = 0;
     for (size_t i = 0; i < l->n; i++) {
         struct subscription *s = l->v[i];
-        if (s->engine)
-            ops(s->instance)->unsubscribe(s->instance->self, TAKE(s->engine));
-        batcher_free(TAKE(s->batcher));
+        s->hopeless = false;
+        if (still_there(s, res, str_c(b->app_id))) {
+            l->v[kept++] = s;
+            continue;
+        }
+        stop_one(s);
+        log_info(SCOPE, "app is no longer subscribed to topic " STR_FMT " through pubsub=" STR_FMT,
+                 STR_ARG(s->topic), STR_ARG(s->pubsub));
+        resources_unref(s->from);
     }
+    l->n = kept;
+    if (add_all_declarative(b, l, res) < 0)
+        log_error(SCOPE, "more than %d subscriptions: the rest is left out", SUBSCRIPTIONS_MAX);
 }
 
 CO void subscriptions_done(struct subscriptions *l)
 {
     subscriptions_stop(l);
+    for (size_t i = 0; i < l->n; i++)
+        resources_unref(l->v[i]->from);
     arena_done(&l->arena);
     *l = (struct subscriptions){ 0 };
 }

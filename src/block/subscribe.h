@@ -19,6 +19,8 @@ struct subscription {
     size_t n_rules;
     bool bulk;
     int64_t bulk_max, bulk_await_ms;
+    struct resources *from; /* a declarative one's snapshot, held; its slices point there */
+    uint64_t hash;          /* of its resource */
     /* while it runs */
     struct blocks *blocks;
     struct instance *instance;
@@ -42,4 +44,10 @@ CO int subscriptions_discover(struct blocks *b, struct subscriptions *ret, struc
 CO size_t subscriptions_start(struct blocks *b, struct subscriptions *s);
 /* Takes no further message, waits for deliveries in flight. */
 CO void subscriptions_stop(struct subscriptions *s);
+/* The same for those on one broker that is about to go; subscriptions_start() finds its successor.
+ */
+CO void subscriptions_leave(struct subscriptions *s, const struct instance *broker);
+/* Hot reload: drops declarative ones that res doesn't have any more, adds those that are new;
+ * subscriptions_start() starts them. */
+CO void subscriptions_update(struct blocks *b, struct subscriptions *s, struct resources *res);
 CO void subscriptions_done(struct subscriptions *s);

@@ -20,6 +20,8 @@ struct resource_head {
     struct strs scopes; /* app ids; none = all */
     const char *file;
     unsigned line;
+    uint64_t hash; /* of all that the document says: comments, order of keys in a map, layout and
+                      place don't count */
 };
 
 /* A name with a value, or with where to find it. */
@@ -95,7 +97,9 @@ struct resources {
     size_t n_components, n_subscriptions, n_endpoints, n_customs, n_resiliencies;
     struct configuration config;
     struct diags diags;
-    const char *fatal; /* NULL = usable; else what must stop the start, lines joined by '\n' */
+    uint64_t rest_hash; /* of what can't be changed while running: all but Components and
+                           Subscriptions */
+    const char *fatal;  /* NULL = usable; else what must stop the start, lines joined by '\n' */
     struct arena arena;
     atomic_uint refs;
 };

@@ -1,4 +1,5 @@
 /* Configuration: rows, several files on top of one another, defaults and checks. */
+#include "base/hash.h"
 #include "base/mem.h"
 #include "component/resource_priv.h"
 #include "component/suggest.h"
@@ -253,6 +254,7 @@ void load_config_text(struct loader *l, const char *file, str text)
         loader_fatal(l, file, NULL, "error loading configuration: %s is too large", file);
         return;
     }
+    l->r->rest_hash += hash_bytes(buf_str(&expanded));
     struct yaml_split split = yaml_split(buf_str(&expanded), file);
     struct yaml_source src;
     while (need_raw(l) && !l->exhausted && yaml_split_next(&split, &src))

@@ -2,6 +2,7 @@
 #include "component/resource_priv.h"
 #include "component/suggest.h"
 
+#include "base/hash.h"
 #include "base/mem.h"
 
 #include <stdio.h>
@@ -69,6 +70,27 @@ static void warn_unknown_kind(struct document *d)
         bind_warn(&d->bind, bind_get(d->node, S("kind")),
                   "kind \"%.*s\" isn't one that is known here%s: the document is ignored",
                   (int)min_size(d->kind.n, 60), d->kind.p, suggest_text(&near, hint));
+}
+
+/* ---- what a document says, as a number ---- */
+
+static uint64_t mix(uint64_t h, uint64_t more)
+{
+    return hash_bytes(str_of((uint64_t[]){ h, more }, 2 * sizeof h));
+}
+
+/* Depth is the parser's limit. A map's pairs are added up: their order means nothing. */
+static uint64_t node_hash(const struct yaml_node *n)
+{
+    if (!n)
+        return 0;
+    uint64_t h = mix(n->type, hash_bytes(n->canon));
+    for (size_t i = 0; n->type == YAML_SEQ && i < n->n; i++)
+        h = mix(h, node_hash(n->item[i]));
+    uint64_t pairs = 0;
+    for (size_t i = 0; n->type == YAML_MAP && i < n->n; i++)
+        pairs += mix(node_hash(n->pair[i].key), node_hash(n->pair[i].value));
+    return mix(h, pairs);
 }
 
 /* ---- one document ---- */
@@ -143,8 +165,12 @@ static void load_document(struct loader *l, const struct yaml_source *src)
     if (!kind || !kind->load)
         return;
     bind_map(&d.bind, &document_table, d.node, &d);
-    if (check_name(&d))
-        kind->load(l, &d);
+    if (!check_name(&d))
+        return;
+    d.head.hash = node_hash(d.node);
+    if (kind->load != load_component && kind->load != load_subscription)
+        r->rest_hash += d.head.hash; /* files come in any order */
+    kind->load(l, &d);
 }
 
 void load_resource_text(struct loader *l, const char *file, str text)
@@ -308,24 +334,7 @@ const struct component_resource *resources_component(const struct resources *r, 
     return NULL;
 }
 
-static bool value_ref_eq(const struct value_ref *a, const struct value_ref *b)
-{
-    return str_eq(a->value, b->value) && str_eq(a->secret.name, b->secret.name) &&
-           str_eq(a->secret.key, b->secret.key);
-}
-
 bool component_resource_eq(const struct component_resource *a, const struct component_resource *b)
 {
-    if (!str_eq(a->head.name, b->head.name) || !str_eq(a->type, b->type) ||
-        !str_eq(a->version, b->version) || a->ignore_errors != b->ignore_errors ||
-        a->init_timeout_ns != b->init_timeout_ns || !str_eq(a->secret_store, b->secret_store) ||
-        a->metadata.n != b->metadata.n)
-        return false;
-    for (size_t i = 0; i < a->metadata.n; i++) {
-        const struct name_value *x = &a->metadata.v[i], *y = &b->metadata.v[i];
-        if (!str_eq(x->name, y->name) || !str_eq(x->env, y->env) ||
-            !value_ref_eq(&x->from, &y->from))
-            return false;
-    }
-    return true;
+    return str_eq(a->head.name, b->head.name) && a->head.hash == b->head.hash;
 }

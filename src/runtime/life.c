@@ -30,36 +30,61 @@ CO static void ask_config(struct runtime *r)
         log_warn(RUNTIME_SCOPE, "failed to load application configuration: %s", err.text);
 }
 
-CO static void start_deliveries(struct runtime *r)
+CO static void discover(struct runtime *r)
 {
-    if (!atomic_exchange(&r->app_was_ready, true)) {
-        ask_config(r);
-        struct error err = { 0 };
-        r->blocks.ask_app = asks(r->options, "subscribe");
-        if (!r->blocks.ask_app)
-            log_info(RUNTIME_SCOPE, "Skipping programmatic subscription loading");
-        if (subscriptions_discover(&r->blocks, &r->subscriptions, &err) < 0)
-            log_error(RUNTIME_SCOPE, "%s", err.text);
-        atomic_store(&r->discovered, true);
-    }
-    if (r->deliveries_over)
-        return;
-    atomic_store(&r->blocks.draining, false);
-    r->missing = subscriptions_start(&r->blocks, &r->subscriptions);
-    bindings_start(&r->blocks, (uint64_t)r->options->binding_options_timeout);
-    r->deliveries_running = true;
-    if (r->deliveries_over) /* since we began */
-        life_stop_deliveries(r);
+    ask_config(r);
+    struct error err = { 0 };
+    r->blocks.ask_app = asks(r->options, "subscribe");
+    if (!r->blocks.ask_app)
+        log_info(RUNTIME_SCOPE, "Skipping programmatic subscription loading");
+    if (subscriptions_discover(&r->blocks, &r->subscriptions, &err) < 0)
+        log_error(RUNTIME_SCOPE, "%s", err.text);
+    if (r->live != r->resources) /* the files have changed since the start */
+        subscriptions_update(&r->blocks, &r->subscriptions, r->live);
+    atomic_store(&r->discovered, true);
 }
 
-CO void life_stop_deliveries(struct runtime *r)
+CO void life_refresh_deliveries(struct runtime *r)
+{
+    if (!r->deliveries_running)
+        return;
+    r->missing = subscriptions_start(&r->blocks, &r->subscriptions);
+    bindings_start(&r->blocks, (uint64_t)r->options->binding_options_timeout);
+}
+
+CO static void stop_deliveries(struct runtime *r)
 {
     if (!r->deliveries_running)
         return;
     r->deliveries_running = false;
-    atomic_store(&r->blocks.draining, true);
     bindings_stop(&r->blocks);
     subscriptions_stop(&r->subscriptions);
+}
+
+CO static void start_deliveries(struct runtime *r)
+{
+    if (fiber_mutex_lock(&r->deliveries) < 0)
+        return;
+    if (!atomic_exchange(&r->app_was_ready, true))
+        discover(r);
+    if (!r->deliveries_over) {
+        atomic_store(&r->blocks.draining, false);
+        r->deliveries_running = true;
+        life_refresh_deliveries(r);
+    }
+    if (r->deliveries_over) /* since we began */
+        stop_deliveries(r);
+    fiber_mutex_unlock(&r->deliveries);
+}
+
+CO void life_stop_deliveries(struct runtime *r)
+{
+    SHIELD();
+    if (r->deliveries_running)
+        atomic_store(&r->blocks.draining, true); /* who waits for a retry lets the lock go */
+    (void)fiber_mutex_lock(&r->deliveries);
+    stop_deliveries(r);
+    fiber_mutex_unlock(&r->deliveries);
 }
 
 /* A broker that isn't there yet: again and again, with growing pauses. */
@@ -67,7 +92,10 @@ CO static void retry_subscriptions(struct runtime *r)
 {
     uint64_t pause = RETRY_FIRST;
     while (r->missing && fiber_sleep(pause) == 0 && r->deliveries_running) {
-        r->missing = subscriptions_start(&r->blocks, &r->subscriptions);
+        if (fiber_mutex_lock(&r->deliveries) < 0)
+            return;
+        life_refresh_deliveries(r);
+        fiber_mutex_unlock(&r->deliveries);
         pause = min_u64(pause * 2, RETRY_MAX);
     }
 }
@@ -125,8 +153,9 @@ CO static void follow_health(struct runtime *r)
             log_info(RUNTIME_SCOPE, "App entered healthy status");
             feed_event("info", "app is healthy");
             start_deliveries(r);
-        } else if (ok && r->missing) {
-            r->missing = subscriptions_start(&r->blocks, &r->subscriptions);
+        } else if (ok && r->missing && fiber_mutex_lock(&r->deliveries) == 0) {
+            life_refresh_deliveries(r);
+            fiber_mutex_unlock(&r->deliveries);
         } else if (!ok && ++failures == r->options->health_threshold) {
             atomic_store(&r->app->healthy, false);
             log_warn(RUNTIME_SCOPE, "App entered un-healthy status: %s", err.text);

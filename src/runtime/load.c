@@ -91,9 +91,8 @@ static void warn_config(void *arg, const char *text)
     log_warn(SCOPE, "component %s: %s", (const char *)arg, text);
 }
 
-/* An instance of the type, its metadata decoded, not yet open. */
-static struct instance *new_instance(struct runtime *r, const struct component_type *type,
-                                     const char *name, struct kvs metadata, struct error *err)
+/* An instance of the type, not yet open: its metadata is decoded by configure(). */
+static struct instance *new_instance(const struct component_type *type, str name, struct error *err)
 {
     struct instance *i = mem_zalloc(sizeof *i);
     if (!i) {
@@ -102,8 +101,17 @@ static struct instance *new_instance(struct runtime *r, const struct component_t
     }
     arena_init(&i->arena, INSTANCE_ARENA);
     i->type = type;
-    i->name = mem_dup(name, strlen(name));
-    i->self = mem_zalloc(type->size);
+    i->name = mem_dup(name.p, name.n);
+    if (i->name)
+        return i;
+    instance_free(i);
+    fail(err, EXHAUSTED, NULL, "out of memory");
+    return NULL;
+}
+
+/* .self is there only when this succeeds: close must not see what was never opened. */
+static int configure(struct runtime *r, struct instance *i, struct kvs metadata, struct error *err)
+{
     i->metadata = metadata;
     i->env = (struct component_env){
         .name = i->name,
@@ -115,13 +123,15 @@ static struct instance *new_instance(struct runtime *r, const struct component_t
         .grpc_port = r->grpc_port,
         .internal_port = r->internal_port,
     };
-    if (!i->name || !i->self)
-        fail(err, EXHAUSTED, NULL, "out of memory");
-    else if (cfg_decode(type, metadata, &i->arena, i->self, warn_config, i->name, err) >= 0)
-        return i;
-    mem_free(TAKE(i->self)); /* never opened: close must not see it */
-    instance_free(i);
-    return NULL;
+    void *self = mem_zalloc(i->type->size);
+    if (!self)
+        return fail(err, EXHAUSTED, NULL, "out of memory");
+    int code = cfg_decode(i->type, metadata, &i->arena, self, warn_config, i->name, err);
+    if (code < 0)
+        mem_free(self);
+    else
+        i->self = self;
+    return code;
 }
 
 CO static int open_instance(struct instance *i, uint64_t timeout_ns, struct error *err)
@@ -201,70 +211,86 @@ static const struct component_type *find_type(struct runtime *r, const struct co
     return type;
 }
 
-CO static int load_one(struct runtime *r, const struct component_resource *c, struct error *err)
+/* Everything of it lives in the instance's arena: the resource may go. */
+CO static int prepare(struct runtime *r, const struct component_resource *c, struct instance *i,
+                      struct error *err)
 {
-    const struct component_type *type = find_type(r, c, err);
-    if (!type)
-        return -(int)err->code;
     struct resolve_env env = resolve_env(r);
     struct kvs metadata;
     struct diags diags;
-    diags_init(&diags, &r->arena);
-    int code = values_resolve(&c->metadata, c->secret_store, c->head.file, &env, &r->arena,
+    diags_init(&diags, &i->arena);
+    int code = values_resolve(&c->metadata, c->secret_store, c->head.file, &env, &i->arena,
                               &metadata, &diags, err);
     log_diags(&diags);
-    char name[256];
-    snprintf(name, sizeof name, STR_FMT, STR_ARG(str_take(c->head.name, 255)));
-    struct instance *i = code < 0 ? NULL : new_instance(r, type, name, metadata, err);
+    if (code >= 0)
+        code = configure(r, i, metadata, err);
+    i->file = arena_cstr(&i->arena, str_c(c->head.file));
+    i->line = c->head.line;
+    if (code >= 0)
+        code = open_instance(i, c->init_timeout_ns, err);
+    return code < 0 ? code : attach(r, c, i, err);
+}
+
+CO static int open_component(struct runtime *r, const struct component_resource *c,
+                             struct instance **ret, struct error *err)
+{
+    const struct component_type *type = find_type(r, c, err);
+    struct instance *i = type ? new_instance(type, str_take(c->head.name, 255), err) : NULL;
     if (!i)
         return -(int)err->code;
-    i->file = c->head.file;
-    i->line = c->head.line;
-    code = open_instance(i, c->init_timeout_ns, err);
-    if (code >= 0)
-        code = attach(r, c, i, err);
-    if (code >= 0)
-        code = catalog_add(&r->blocks, i, err);
+    int code = prepare(r, c, i, err);
     if (code < 0)
         instance_free(i);
+    else
+        *ret = i;
     return code;
 }
 
-/* The wording that operators and tools grep for: facts 9.3. */
-CO static int load_and_tell(struct runtime *r, const struct component_resource *c,
-                            struct error *err)
+/* What a failure is called; the loader's and the component's words: facts 9.3. */
+static void tell_failure(struct runtime *r, const struct component_resource *c,
+                         const struct error *cause, struct error *err)
 {
-    char label[COMPONENT_LABEL_MAX], type[128];
+    char label[COMPONENT_LABEL_MAX], type[128], once[1024], text[1600];
     component_label(c, label);
     snprintf(type, sizeof type, STR_FMT, STR_ARG(str_take(c->type, 120)));
-    struct error cause = { 0 };
-    str reason = S("init");
-    if (load_one(r, c, &cause) >= 0) {
-        log_info(SCOPE, "Component loaded: %s", label);
-        str labels[] = { str_c(type) };
-        metric_add(metric_cell(&init_total, labels), 1);
-        metric_add(metric_cell(&loaded, NULL), 1);
-        return 0;
-    }
-    str labels[] = { str_c(type), reason, c->head.name };
+    str labels[] = { str_c(type), S("init"), c->head.name };
     metric_add(metric_cell(&init_fail, labels), 1);
-    str once = arena_printf(&r->arena, FAILURE, label, cause.text);
-    str text = arena_printf(&r->arena, FAILURE, label, once.p ? once.p : "");
-    log_error(SCOPE, "Failed to init component %s: " STR_FMT, label, STR_ARG(once));
-    feed_event("error", "component %s failed: %s", label, cause.text);
-    if (c->ignore_errors) {
-        log_error(SCOPE,
-                  "Ignoring error processing component: process component " STR_FMT
-                  " error: " STR_FMT,
-                  STR_ARG(c->head.name), STR_ARG(text));
-        return 0;
+    snprintf(once, sizeof once, FAILURE, label, cause->text);
+    snprintf(text, sizeof text, FAILURE, label, once);
+    log_error(SCOPE, "Failed to init component %s: %s", label, once);
+    feed_event("error", "component %s failed: %s", label, cause->text);
+    log_error(SCOPE, "%s: process component " STR_FMT " error: %s",
+              c->ignore_errors ? "Ignoring error processing component"
+                               : "Error processing component, daprd will exit gracefully",
+              STR_ARG(c->head.name), text);
+    if (!c->ignore_errors)
+        fail(err, cause->code, NULL, "process component " STR_FMT " error: %s",
+             STR_ARG(c->head.name), text);
+}
+
+CO int component_open(struct runtime *r, const struct component_resource *c, struct instance **ret,
+                      struct error *err)
+{
+    char label[COMPONENT_LABEL_MAX], type[128];
+    struct error cause = { 0 };
+    if (open_component(r, c, ret, &cause) < 0) {
+        *ret = NULL;
+        tell_failure(r, c, &cause, err);
+        return c->ignore_errors ? 0 : -(int)cause.code;
     }
-    log_error(SCOPE,
-              "Error processing component, daprd will exit gracefully: process component " STR_FMT
-              " error: " STR_FMT,
-              STR_ARG(c->head.name), STR_ARG(text));
-    return fail(err, cause.code, NULL, "process component " STR_FMT " error: " STR_FMT,
-                STR_ARG(c->head.name), STR_ARG(text));
+    snprintf(type, sizeof type, STR_FMT, STR_ARG(str_take(c->type, 120)));
+    str labels[] = { str_c(type) };
+    metric_add(metric_cell(&init_total, labels), 1);
+    log_info(SCOPE, "Component loaded: %s", component_label(c, label));
+    return 0;
+}
+
+void components_count(struct runtime *r)
+{
+    size_t n = 0;
+    for (size_t k = 0; k < COMPONENT_KINDS; k++)
+        n += catalog_count(&r->blocks, (enum component_kind)k);
+    metric_set(metric_cell(&loaded, NULL), (int64_t)n);
 }
 
 /* ---- name resolution ---- */
@@ -300,8 +326,8 @@ CO static void load_resolver(struct runtime *r)
         fail(&err, NOT_FOUND, NULL, "couldn't find name resolution %.*s%s", (int)type_name.n,
              type_name.p, hint(type_name, &r->arena));
     else if (resolver_metadata(r, &metadata) >= 0)
-        i = new_instance(r, type, type->type, metadata, &err);
-    if (i && open_instance(i, SEC(5), &err) < 0) {
+        i = new_instance(type, str_c(type->type), &err);
+    if (i && (configure(r, i, metadata, &err) < 0 || open_instance(i, SEC(5), &err) < 0)) {
         instance_free(i);
         i = NULL;
     }
@@ -361,28 +387,35 @@ static bool lacks_secrets(const struct runtime *r, const struct component_resour
     return refers && c->secret_store.n && !catalog_get(&r->blocks, KIND_SECRET, c->secret_store);
 }
 
+bool component_wanted(const struct runtime *r, const struct component_resource *c)
+{
+    if (config_denies_component(&r->resources->config, c->type, c->version)) {
+        log_warn(SCOPE, "component " STR_FMT " is not authorized: denied by the Configuration",
+                 STR_ARG(c->head.name));
+        return false;
+    }
+    if (lacks_secrets(r, c)) {
+        log_error(SCOPE, "component " STR_FMT " waits: its secret store " STR_FMT " isn't loaded",
+                  STR_ARG(c->head.name), STR_ARG(c->secret_store));
+        return false;
+    }
+    return true;
+}
+
 CO static int load_all(struct runtime *r, struct error *err)
 {
     const struct resources *res = r->resources;
-    for (size_t i = 0; i < res->n_components; i++) {
-        const struct component_resource *c = &res->component[i];
-        if (config_denies_component(&res->config, c->type, c->version)) {
-            log_warn(SCOPE, "component " STR_FMT " is not authorized: denied by the Configuration",
-                     STR_ARG(c->head.name));
+    int code = 0;
+    for (size_t i = 0; i < res->n_components && code >= 0; i++) {
+        struct instance *opened = NULL;
+        if (!component_wanted(r, &res->component[i]))
             continue;
-        }
-        if (lacks_secrets(r, c)) {
-            log_error(SCOPE,
-                      "component " STR_FMT " is left out: its secret store " STR_FMT
-                      " isn't loaded",
-                      STR_ARG(c->head.name), STR_ARG(c->secret_store));
-            continue;
-        }
-        int code = load_and_tell(r, c, err);
-        if (code < 0)
-            return code;
+        code = component_open(r, &res->component[i], &opened, err);
+        if (opened && (code = catalog_add(&r->blocks, opened, err)) < 0)
+            instance_free(opened);
     }
-    return 0;
+    components_count(r);
+    return code;
 }
 
 static void check_secret_scopes(const struct runtime *r)

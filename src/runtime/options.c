@@ -92,7 +92,7 @@ static const struct row {
     { "actors-disseminate-timeout", OPTION_DURATION, AT(actors_disseminate_timeout), "30s",
       "actor placement", true },
     { "hot-reload-reconcile-interval", OPTION_DURATION, AT(hot_reload_interval), "0s",
-      "how often resources are compared", true },
+      "how often resources are compared; 0: every 60 s", false },
     { "disable-builtin-k8s-secret-store", OPTION_BOOL, AT(disable_k8s_secrets), "false",
       "no Kubernetes secrets", true },
     { "log-level", OPTION_STR, AT(log_level), "info", "debug, info, warn, error or fatal", false },

@@ -8,6 +8,7 @@
 #include "block/invoke.h"
 #include "block/subscribe.h"
 #include "component/resource.h"
+#include "fiber/sync.h"
 #include "runtime/export.h"
 #include "runtime/runtime.h"
 #include "telemetry/feed.h"
@@ -44,7 +45,11 @@ struct runtime {
     uint16_t internal_port, http_port, grpc_port;
 
     struct subscriptions subscriptions;
+    struct fiber_mutex deliveries; /* worker 0: who starts and stops them */
+    struct fiber *reloader;        /* worker 0: follows the resources' files; NULL = has ended */
+    struct resources *live;        /* the latest snapshot: its components and subscriptions count */
     struct fiber *life; /* waits for the app, starts deliveries, probes health; worker 0 */
+    atomic_bool reload_done;
     atomic_bool life_done, outbound_ready, ready, stopping, app_was_ready;
     atomic_bool discovered;  /* .subscriptions are all there, and the list stays as it is */
     bool deliveries_running; /* worker 0 */
@@ -56,11 +61,21 @@ struct runtime {
     size_t n_attributes;
 };
 
+/* runtime.c: what the files say, read anew; any thread. And what there is to say about them. */
+int resources_read(struct runtime *r, struct resources **ret, struct error *err) WUR;
+void resources_tell(const struct resources *res);
 /* host.c */
 uint16_t host_stable_port(const char *app_id); /* 47300 … 65534 (facts 1) */
 void host_address(const char *override, char ret[64]);
 /* load.c: on worker 0 */
 CO int load_components(struct runtime *r, struct error *err) WUR;
+/* Whether c shall be loaded now: not denied, and the store of its secrets is there. */
+bool component_wanted(const struct runtime *r, const struct component_resource *c);
+/* Opens one and says so; it isn't in the catalog yet. A failure that is to be ignored: 0 and NULL.
+ */
+CO int component_open(struct runtime *r, const struct component_resource *c, struct instance **ret,
+                      struct error *err) WUR;
+void components_count(struct runtime *r); /* the metric, after the catalog has changed */
 /* telemetry.c: metrics and traces as the Configuration wants them. The last spans are sent until
  * then (clock_now_ns()). */
 int telemetry_start(struct runtime *r, struct error *err) WUR;
@@ -69,6 +84,10 @@ void telemetry_stop(struct runtime *r, uint64_t until);
 CO int describe_metadata(void *runtime, struct arena *a, struct sidecar_info *ret) WUR;
 int describe_set(void *runtime, str key, str value);
 CO void describe_feed(void *runtime, struct buf *out);
+/* reload.c: the fiber that follows the files */
+CO void reload_main(void *runtime);
 /* life.c: the fiber that follows the app */
 CO void life_main(void *runtime);
 CO void life_stop_deliveries(struct runtime *r);
+/* Starts what isn't running, if deliveries run at all; .deliveries is held. */
+CO void life_refresh_deliveries(struct runtime *r);

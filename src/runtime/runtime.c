@@ -80,6 +80,7 @@ int runtime_new(const struct options *options, const struct runtime_app *app, st
         r->inside = *app;
     arena_init(&r->arena, ARENA_MAX);
     pthread_mutex_init(&r->lock, NULL);
+    fiber_mutex_init(&r->deliveries);
     r->blocks.app_id = options->app_id;
     r->blocks.namespace_raw = options->namespace_ ? options->namespace_ : "";
     r->blocks.namespace_ = r->blocks.namespace_raw[0] ? r->blocks.namespace_raw : "default";
@@ -145,7 +146,7 @@ static str environment(void *arg, str name)
     return value ? str_c(value) : (str){ 0 };
 }
 
-static int load_resources(struct runtime *r, struct error *err)
+int resources_read(struct runtime *r, struct resources **ret, struct error *err)
 {
     const struct options *o = r->options;
     struct resource_options opt = {
@@ -157,14 +158,25 @@ static int load_resources(struct runtime *r, struct error *err)
         .namespace_ = str_c(r->blocks.namespace_raw),
         .getenv = environment,
     };
-    int code = resources_load(&opt, &r->resources, err);
-    if (code < 0)
-        return code;
+    return resources_load(&opt, ret, err);
+}
+
+void resources_tell(const struct resources *res)
+{
     char text[DIAG_TEXT_MAX];
-    const struct diags *d = &r->resources->diags;
+    const struct diags *d = &res->diags;
     for (size_t i = 0; i < d->n; i++)
         log_at(d->v[i].level == DIAG_WARN ? LOG_WARN : LOG_ERROR, RUNTIME_SCOPE, "%s",
                diag_print(&d->v[i], text));
+}
+
+static int load_resources(struct runtime *r, struct error *err)
+{
+    int code = resources_read(r, &r->resources, err);
+    if (code < 0)
+        return code;
+    resources_tell(r->resources);
+    r->live = resources_ref(r->resources);
     if (r->resources->fatal)
         return fail(err, INVALID, NULL, "failed to load resources from disk: %s",
                     r->resources->fatal);
@@ -374,6 +386,11 @@ static int make_api(struct runtime *r, struct error *err)
     return api_new(&c, &r->api, err);
 }
 
+static bool has_files(const struct runtime *r)
+{
+    return r->options->resources_path.n || r->options->config.n;
+}
+
 /* The contract's order: facts 5.4. The internal port comes first: name resolution advertises it. */
 int runtime_start(struct runtime *r, struct error *err)
 {
@@ -404,6 +421,9 @@ int runtime_start(struct runtime *r, struct error *err)
     code = worker_spawn(worker_at(0), "life", life_main, r);
     if (code < 0)
         return fail(err, EXHAUSTED, NULL, "out of memory");
+    bool follows = config_feature(&r->resources->config, S("HotReload")) && has_files(r);
+    if (!follows || worker_spawn(worker_at(0), "reload", reload_main, r) < 0)
+        atomic_store(&r->reload_done, true);
     atomic_store(&r->outbound_ready, true);
     return 0;
 }
@@ -420,9 +440,11 @@ CO static void pause_step(void *arg)
 CO static void drain_step(void *arg)
 {
     struct runtime *r = arg;
-    while (!atomic_load(&r->life_done)) {
+    while (!atomic_load(&r->life_done) || !atomic_load(&r->reload_done)) {
         if (r->life)
             fiber_cancel(r->life);
+        if (r->reloader)
+            fiber_cancel(r->reloader);
         (void)fiber_sleep(MS(1));
     }
     life_stop_deliveries(r);
@@ -524,6 +546,7 @@ void runtime_free(struct runtime *r)
     app_free(r->app);
     api_free(r->api);
     resiliency_free(r->resiliency);
+    resources_unref(r->live);
     resources_unref(r->resources);
     for (size_t i = 0; i < r->n_attributes; i++) {
         mem_free((void *)r->attribute[i].key.p);
