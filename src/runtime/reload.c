@@ -19,7 +19,7 @@ static const uint64_t INTERVAL = SEC(60), SETTLE = MS(100), SETTLE_MAX = SEC(2),
 
 /* ---- one component ---- */
 
-static bool deliveries_lock(struct runtime *r)
+CO static bool deliveries_lock(struct runtime *r)
 {
     return fiber_mutex_lock(&r->deliveries) >= 0;
 }
