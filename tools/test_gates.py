@@ -133,8 +133,8 @@ class Format(unittest.TestCase):
         style = (ctext.repository() / ".clang-format").read_text()
         with tree(src__x_c="int f(void)\n{\n    return 1;\n}\n", src__y_c="int  g ( );\n") as root:
             (root / ".clang-format").write_text(style)
-            self.assertIsNone(check_format.differs(root / "src/x.c"))
-            self.assertEqual(check_format.differs(root / "src/y.c"), str(root / "src/y.c"))
+            wrong = check_format.differing([root / "src/x.c", root / "src/y.c"])
+            self.assertEqual(wrong, [str(root / "src/y.c")])
 
 
 class Tidy(unittest.TestCase):
