@@ -1,10 +1,12 @@
 #include "api/access.h"
 #include "api/errors.h"
 #include "api/grpc_call.h"
+#include "api/grpc_proxy.h"
 #include "api/trace_grpc.h"
 #include "base/clock.h"
 #include "component/config.h"
 #include "component/resource.h"
+#include "format/uri.h"
 #include "http/grpc.h"
 
 /* The gRPC API: from a path to a row of the table, and from its result to a status. */
@@ -143,12 +145,13 @@ CO static int call_method(struct grpc_call *c, struct error *err)
 CO static int route(struct grpc_call *c, struct error *err)
 {
     str service, method;
+    if (uri_clean(c->a, c->x->req.path, &c->x->req.path) < 0) /* surprise 5 */
+        return grpc_no_memory(err);
     if (!grpc_split_path(c->x->req.path, &service, &method))
         return fail(err, UNIMPLEMENTED, NULL, "malformed method name: \"" STR_FMT "\"",
                     STR_ARG(str_take(c->x->req.path, 200)));
     if (!str_eq(service, S(DAPR_SERVICE)))
-        return fail(err, UNIMPLEMENTED, NULL, "unknown service " STR_FMT,
-                    STR_ARG(str_take(service, 200)));
+        return grpc_proxy(c->b, c->x, max_message(c), err);
     c->method = grpc_method_find(method);
     if (!c->method)
         return fail(err, UNIMPLEMENTED, NULL, "unknown method " STR_FMT " for service %s",

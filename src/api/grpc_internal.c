@@ -1,5 +1,6 @@
 #include "api/access.h"
 #include "api/api.h"
+#include "api/grpc_proxy.h"
 #include "api/internal.h"
 #include "block/frames.h"
 #include "block/unary.h"
@@ -274,6 +275,17 @@ CO static void call_unary(struct blocks *b, struct http_exchange *x)
     internal_answered(&call, status);
 }
 
+/* A service of the app's, which another sidecar passes on. */
+CO static void pass_on(void *api, struct http_exchange *x)
+{
+    const struct api_config *config = api_config_of(api);
+    size_t max = config->max_body_bytes ? (size_t)config->max_body_bytes : UINT32_MAX;
+    struct error err = { 0 };
+    int r = grpc_proxy_internal(config->blocks, x, max, &err);
+    if (r < 0 && !x->ended)
+        refuse(x, err.code ? err.code : (enum code) - r, err.text);
+}
+
 CO void api_handle_grpc_internal(void *api, struct http_exchange *x)
 {
     struct blocks *b = api_blocks(api);
@@ -284,12 +296,14 @@ CO void api_handle_grpc_internal(void *api, struct http_exchange *x)
         (void)http_reply(x, 415, NULL, S("this port takes gRPC calls of other sidecars\n"));
         return;
     }
+    if (!grpc_split_path(x->req.path, &service, &method) || !str_eq(service, S(INTERNAL_SERVICE))) {
+        pass_on(api, x);
+        return;
+    }
     /* Tells a Proa that it may call in plain HTTP from now on. */
     if (http_headers_add(&hello, S(DIRECT_HEADER), S("1")) < 0 || grpc_send_headers(x, &hello) < 0)
         return;
-    if (!grpc_split_path(x->req.path, &service, &method) || !str_eq(service, S(INTERNAL_SERVICE)))
-        refuse(x, UNIMPLEMENTED, "unknown service");
-    else if (str_eq(method, S("CallLocalStream")))
+    if (str_eq(method, S("CallLocalStream")))
         call_stream(b, x);
     else if (str_eq(method, S("CallLocal")))
         call_unary(b, x);

@@ -5,14 +5,13 @@
 #include "block/channel.h"
 #include "block/observe.h"
 #include "block/peer.h"
+#include "block/peers.h"
 #include "block/relay.h"
 #include "block/words.h"
 #include "format/uri.h"
 
 #include <stdio.h>
 #include <unistd.h>
-
-enum { PEERS_TRIED = 3 };
 
 static struct metric_family req_sent = {
     .name = "dapr_runtime_service_invocation_req_sent_total",
@@ -129,10 +128,9 @@ struct remote_ctx {
     struct policy *policy;
 };
 
-/* Our way to ask one peer: a Proa by plain HTTP, anybody else by gRPC. *ret_gone: nobody of that
- * app is at the address any more. */
-CO static int ask_peer(struct remote_ctx *c, struct peer *peer, bool *ret_gone,
-                       struct guard_attempt *attempt, struct error *err)
+/* By our way to ask one peer: a Proa by plain HTTP, anybody else by gRPC. */
+CO static int ask_by_protocol(struct remote_ctx *c, struct peer *peer, bool *ret_gone,
+                              struct guard_attempt *attempt, struct error *err)
 {
     struct invoker *i = c->b->invoker;
     bool direct = peer->direct;
@@ -162,49 +160,20 @@ CO static int ask_peer(struct remote_ctx *c, struct peer *peer, bool *ret_gone,
     return -UNAVAILABLE;
 }
 
-static bool was_tried(const struct peer *tried, size_t n, const struct peer *p)
+CO static int ask_peer(void *arg, struct peer *peer, struct peer_asked *ret,
+                       struct guard_attempt *attempt, struct error *err)
 {
-    for (size_t i = 0; i < n; i++)
-        if (str_eq(str_c(tried[i].address), str_c(p->address)))
-            return true;
-    return false;
-}
-
-/* Asks one peer and remembers what that has shown. *ret_unsent: nothing was sent, another may be
- * asked. */
-CO static int ask_and_learn(struct remote_ctx *c, str space, struct peer *peer, bool *ret_unsent,
-                            struct guard_attempt *attempt, struct error *err)
-{
-    struct resolve_cache *cache = c->b->invoker->resolved;
-    bool gone = false;
-    int r = ask_peer(c, peer, &gone, attempt, err);
-    *ret_unsent = r == -UNAVAILABLE && !attempt->http_status && !c->relay.reached;
-    if (gone || *ret_unsent)
-        resolve_failed(cache, c->t->app_id, space, peer, gone);
-    else
-        resolve_learn(cache, c->t->app_id, space, peer);
+    struct remote_ctx *c = arg;
+    int r = ask_by_protocol(c, peer, &ret->gone, attempt, err);
+    ret->unsent = r == -UNAVAILABLE && !attempt->http_status && !c->relay.reached && !c->relay.sent;
     return r;
 }
 
-/* One try: at a peer, and where nothing could be sent, at once at others. */
 CO static int try_peers(void *arg, struct guard_attempt *attempt, struct error *err)
 {
     struct remote_ctx *c = arg;
-    str space = c->t->namespace_.n ? c->t->namespace_ : str_c(c->b->namespace_);
-    struct peer tried[PEERS_TRIED];
-    bool unsent = true;
-    int r = -UNAVAILABLE;
-    for (size_t n = 0; n < PEERS_TRIED && unsent && !c->relay.sent; n++) {
-        struct error cause = { 0 };
-        int found = resolve(c->b->invoker->resolved, c->b, c->t->app_id, space, &tried[n],
-                            n ? &cause : err);
-        if (found < 0 || was_tried(tried, n, &tried[n]))
-            return n ? r : found; /* the error of the first peer stands */
-        if (err)
-            *err = (struct error){ 0 };
-        r = ask_and_learn(c, space, &tried[n], &unsent, attempt, err);
-    }
-    return r;
+    const struct peers p = { c->b, c->t->app_id, c->t->namespace_, ask_peer, c };
+    return peers_ask(&p, attempt, err);
 }
 
 CO static int try_with_policy(void *arg, struct guard_attempt *attempt, struct error *err)
@@ -216,14 +185,10 @@ CO static int try_with_policy(void *arg, struct guard_attempt *attempt, struct e
     return r;
 }
 
-/* The built-in service retries are switched off by an entry in targets.apps only (surprise 41). */
 CO static int call_remote(struct remote_ctx *c, struct error *err)
 {
     c->policy = policy_app(c->b->resiliency, c->t->app_id);
-    struct policy *builtin = resiliency_has_app(c->b->resiliency, c->t->app_id)
-                                 ? NULL
-                                 : policy_builtin(c->b->resiliency, BUILTIN_SERVICE_RETRIES);
-    return guard_call(builtin, c->endpoint, try_with_policy, c, err);
+    return guard_call(peers_builtin(c->b, c->t->app_id), c->endpoint, try_with_policy, c, err);
 }
 
 /* The caller's identity, and what proxies add (surprise 46). */

@@ -170,6 +170,11 @@ struct http_client *http_client_new(const struct http_client_config *config)
     return c;
 }
 
+bool http_client_is_h2(const struct http_client *c)
+{
+    return c->config.h2;
+}
+
 CO static void close_part(void *arg)
 {
     struct client_worker *w = arg;

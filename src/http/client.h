@@ -25,6 +25,7 @@ struct http_client_config {
 
 struct http_client *http_client_new(const struct http_client_config *config)
     WUR; /* NULL: out of memory */
+bool http_client_is_h2(const struct http_client *c);
 /* Closes all connections on all workers. Off-worker thread, no call may be left. */
 void http_client_free(struct http_client *c);
 

@@ -69,6 +69,12 @@ static str format_timeout(struct arena *arena, uint64_t ns)
                         units[i].letter);
 }
 
+str grpc_timeout_left(struct arena *arena)
+{
+    uint64_t at = fiber_deadline(), now = sched_now();
+    return at == UINT64_MAX ? S("") : format_timeout(arena, at > now ? at - now : 1);
+}
+
 /* ---- messages ---- */
 
 typedef int next_fn(void *arg, str *ret); /* http_read() or http_call_read() */
@@ -399,6 +405,13 @@ CO static int drain(struct http_call *call)
     return r;
 }
 
+const struct http_headers *grpc_call_trailers(struct http_call *call,
+                                              const struct http_response *res)
+{
+    const struct http_headers *h = http_call_trailers(call);
+    return h && http_headers_has(h, S("grpc-status")) ? h : &res->headers;
+}
+
 int grpc_call_status(struct http_call *call, struct grpc_status *ret)
 {
     const struct http_response *res;
@@ -407,9 +420,7 @@ int grpc_call_status(struct http_call *call, struct grpc_status *ret)
         r = drain(call);
     if (r < 0)
         return r;
-    const struct http_headers *h = http_call_trailers(call);
-    if (!h || !http_headers_has(h, S("grpc-status")))
-        h = &res->headers;
+    const struct http_headers *h = grpc_call_trailers(call, res);
     struct arena *arena = call->arena;
     str number = http_headers_get(h, S("grpc-status"));
     uint64_t code;

@@ -12,6 +12,10 @@ bool grpc_split_path(str path, str *ret_service, str *ret_method);
 /* The grpc-timeout header in ns; UINT64_MAX when absent; false when malformed. */
 bool grpc_timeout(const struct http_headers *h, uint64_t *ret_ns);
 
+/* What is left of the fiber's deadline, as a value of grpc-timeout; empty = no deadline, .p NULL =
+ * out of memory. */
+str grpc_timeout_left(struct arena *arena) WUR;
+
 /* Server: 1 and the next message (good until the next call), 0 = the client has half-closed. */
 CO int grpc_recv(struct http_exchange *x, size_t max, str *ret_message) WUR;
 /* Starts the reply on first use; headers may be NULL. */
@@ -34,6 +38,9 @@ CO int grpc_call_start(struct http_client *c, const char *address, str authority
 CO int grpc_call_send(struct http_call *call, str message, bool last) WUR;
 CO int grpc_call_recv(struct http_call *call, size_t max, str *ret_message)
     WUR; /* 1, 0 at the end */
+/* The fields of an answer that has ended which say how: its trailers, or its head. */
+const struct http_headers *grpc_call_trailers(struct http_call *call,
+                                              const struct http_response *res);
 /* After the end: the status from the trailers (or a trailers-only head, or by HTTP status without
  * one). */
 CO int grpc_call_status(struct http_call *call, struct grpc_status *ret) WUR;

@@ -331,3 +331,8 @@ static const struct http_call_ops h2_call_ops = { .write = call_write,
                                                   .read = call_read,
                                                   .trailers = call_trailers,
                                                   .free = call_free };
+
+struct h2_stream *h2_call_stream(struct http_call *c)
+{
+    return c->ops == &h2_call_ops ? &call_of(c)->s : NULL;
+}

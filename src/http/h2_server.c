@@ -44,6 +44,12 @@ static void exchange_free(struct h2_exchange *x, uint32_t code)
     mem_free(x);
 }
 
+/* A gRPC stream may be silent for days. */
+static uint64_t body_timeout(const struct h2_exchange *x)
+{
+    return config_of(x)->long_streams ? UINT64_MAX : config_of(x)->body_timeout_ns;
+}
+
 /* ---- the exchange ---- */
 
 CO static int x_read(struct http_exchange *base, str *ret)
@@ -52,7 +58,7 @@ CO static int x_read(struct http_exchange *base, str *ret)
     uint64_t max = config_of(x)->max_body_bytes;
     if (max && base->req.content_length > 0 && (uint64_t)base->req.content_length > max)
         return -RANGE;
-    DEADLINE(config_of(x)->body_timeout_ns);
+    DEADLINE(body_timeout(x));
     int r = h2_stream_read(&x->s, ret);
     return r == 1 && max && base->bytes_in + ret->n > max ? -RANGE : r;
 }
@@ -106,7 +112,7 @@ CO static int x_write(struct http_exchange *base, str data)
     x->left -= x->counted ? data.n : 0;
     int r = 0;
     do { /* each piece within the timeout */
-        DEADLINE(config_of(x)->body_timeout_ns);
+        DEADLINE(body_timeout(x));
         str piece = str_take(data, WRITE_PIECE);
         r = h2_stream_write(&x->s, piece);
         data = str_skip(data, piece.n);
@@ -150,6 +156,11 @@ static const struct http_exchange_ops h2_ops = { .read = x_read,
                                                  .end = x_end,
                                                  .reply = x_reply,
                                                  .abort = x_abort };
+
+struct h2_stream *h2_exchange_stream(struct http_exchange *x)
+{
+    return x->ops == &h2_ops ? &CONTAINER_OF(x, struct h2_exchange, base)->s : NULL;
+}
 
 /* ---- the handler ---- */
 

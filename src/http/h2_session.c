@@ -607,15 +607,9 @@ int h2_stream_wait(struct h2_stream *s)
     return r;
 }
 
-/* What the reader held is granted to the peer only when it asks for more: 64 KiB are all there is.
- */
-static void grant(struct h2_stream *s)
+static void grant(struct h2_stream *s, size_t n)
 {
-    size_t n = s->given.len;
-    if (!n)
-        return;
     struct h2_conn *c = s->conn;
-    buf_clear(&s->given);
     grant_conn(c, n);
     if (!c->session)
         return;
@@ -624,9 +618,20 @@ static void grant(struct h2_stream *s)
     h2_conn_flush(c);
 }
 
+void h2_stream_consumed(struct h2_stream *s, size_t n)
+{
+    buf_consume(&s->in, n);
+    grant(s, n);
+}
+
+/* What the reader held is granted to the peer only when it asks for more: 64 KiB are all there is.
+ */
 int h2_stream_read(struct h2_stream *s, str *ret)
 {
-    grant(s);
+    size_t held = s->given.len;
+    buf_clear(&s->given);
+    if (held)
+        grant(s, held);
     while (!s->in.len) {
         if (s->in_end)
             return 0;
@@ -643,7 +648,7 @@ int h2_stream_read(struct h2_stream *s, str *ret)
     return 1;
 }
 
-static void resume(struct h2_stream *s)
+void h2_stream_resume(struct h2_stream *s)
 {
     struct h2_conn *c = s->conn;
     if (s->deferred && c->session && !s->closed) {
@@ -664,7 +669,7 @@ int h2_stream_write(struct h2_stream *s, str data)
             if (!buf_ok(&s->out))
                 return -EXHAUSTED;
             data = str_skip(data, piece.n);
-            resume(s);
+            h2_stream_resume(s);
             continue;
         }
         s->sender = fiber_self();
@@ -693,7 +698,7 @@ int h2_stream_end(struct h2_stream *s, const struct http_headers *trailers)
         }
     }
     s->out_end = true;
-    resume(s);
+    h2_stream_resume(s);
     return 0;
 }
 

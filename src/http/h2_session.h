@@ -102,6 +102,15 @@ CO int h2_stream_read(struct h2_stream *s, str *ret) WUR;
 CO int h2_stream_write(struct h2_stream *s, str data) WUR;
 /* Ends our side; trailers may be NULL, they are copied. */
 int h2_stream_end(struct h2_stream *s, const struct http_headers *trailers) WUR;
+/* For who works on the buffers himself (splice.c): n bytes of s->in were taken; something was put
+ * into s->out. */
+void h2_stream_consumed(struct h2_stream *s, size_t n);
+void h2_stream_resume(struct h2_stream *s);
+/* The stream behind an exchange or a call; NULL when it isn't HTTP/2. */
+struct http_exchange;
+struct http_call;
+struct h2_stream *h2_exchange_stream(struct http_exchange *x);
+struct h2_stream *h2_call_stream(struct http_call *c);
 /* Waits until something happens to the stream. */
 CO int h2_stream_wait(struct h2_stream *s) WUR;
 /* The code for a stream that was closed early. */

@@ -51,6 +51,7 @@ struct http_server_config {
     uint64_t header_timeout_ns; /* from the first byte of a head to its last; 0 = 10 s */
     uint64_t idle_timeout_ns;   /* a kept connection without a request; 0 = 75 s */
     uint64_t body_timeout_ns;   /* without any progress of a body; 0 = 60 s */
+    bool long_streams;          /* HTTP/2: a body may pause for as long as the connection lives */
     bool h2;                    /* accept HTTP/2 cleartext */
     bool h2_only;               /* gRPC ports: HTTP/1 gets 400 */
     uint32_t max_streams;       /* HTTP/2 streams of one connection; 0 = 10000 */

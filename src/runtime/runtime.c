@@ -218,6 +218,7 @@ static int open_internal(struct runtime *r, struct error *err)
         .max_header_bytes = (size_t)o->read_buffer_size + KIB(4), /* what sidecars add */
         .max_body_bytes = 0,
         .h2 = true,
+        .long_streams = true,
     };
     char address[160];
     const char *host = o->internal_listen_address;
@@ -305,6 +306,11 @@ static int open_servers(struct runtime *r, struct error *err)
     grpc.handle = api_handle_grpc;
     grpc.h2_only = true;
     grpc.h2 = true;
+    grpc.long_streams = true;
+    grpc.max_body_bytes = 0; /* the limit is a message's, not a stream's */
+    grpc.idle_timeout_ns = SEC(180);
+    grpc.max_arena_bytes = /* a message and its copies */
+        o->max_body_size ? MIB(16) + 4 * (size_t)o->max_body_size : SIZE_MAX / 2;
     grpc.max_header_bytes = (size_t)o->read_buffer_size << 10; /* as it is there: surprise 9 */
     code = open_api(r, o->grpc_port, "grpc", &grpc, err);
     if (code < 0)

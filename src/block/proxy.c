@@ -1,0 +1,285 @@
+#include "block/proxy.h"
+
+#include "base/clock.h"
+#include "block/app.h"
+#include "block/invoke.h"
+#include "block/observe.h"
+#include "block/peers.h"
+#include "http/grpc.h"
+#include "http/splice.h"
+
+/* A call that is being passed on. */
+struct forward {
+    const struct proxy_call *p;
+    str app_id, namespace_;
+    str endpoint; /* "id:/package.Service/Method": what breakers are kept by */
+    struct policy *policy;
+    bool start_only; /* a try ends when the call has been started */
+    bool hold;       /* a failure isn't passed on before its last try */
+    bool once;       /* the one message below is all there may be */
+    str first;       /* what goes with the start */
+    struct http_request req;
+    struct http_call *call; /* of the last try; owned */
+    struct grpc_status status;
+};
+
+/* ---- the request ---- */
+
+static bool is_ours(str name)
+{
+    static const str drop[] = { S("dapr-app-id"),  S("dapr-stream"), S("dapr-api-token"),
+                                S("grpc-timeout"), S("te"),          S("content-length") };
+    for (size_t i = 0; i < COUNT(drop); i++)
+        if (str_eq(name, drop[i]))
+            return true;
+    return false;
+}
+
+static int no_memory(struct error *err)
+{
+    return fail(err, EXHAUSTED, NULL, "the request is too large for its memory");
+}
+
+static int copy_headers(struct forward *f)
+{
+    const struct http_exchange *x = f->p->x;
+    f->req =
+        (struct http_request){ .method = S("POST"), .target = f->p->path, .content_length = -1 };
+    http_headers_init(&f->req.headers, x->arena);
+    int r = http_headers_add(&f->req.headers, S("te"), S("trailers"));
+    for (size_t i = 0; i < x->req.headers.n && r >= 0; i++)
+        if (!is_ours(x->req.headers.v[i].name))
+            r = http_headers_add(&f->req.headers, x->req.headers.v[i].name,
+                                 x->req.headers.v[i].value);
+    return r;
+}
+
+/* What is left of the deadline goes on, anew with each try. */
+static int set_timeout(struct forward *f)
+{
+    str left = grpc_timeout_left(f->p->x->arena);
+    if (!left.p)
+        return -EXHAUSTED;
+    if (left.n)
+        return http_headers_set(&f->req.headers, S("grpc-timeout"), left);
+    http_headers_remove(&f->req.headers, S("grpc-timeout"));
+    return 0;
+}
+
+/* ---- the answer ---- */
+
+static bool is_of_http(str name)
+{
+    static const str skip[] = { S("content-type"), S("content-length"), S("date"), S("server"),
+                                S("transfer-encoding") };
+    for (size_t i = 0; i < COUNT(skip); i++)
+        if (str_eq(name, skip[i]))
+            return true;
+    return false;
+}
+
+/* Status, message, details and whatever else the trailers have, as they came. Where all the callee
+ * sent was one block of fields, they are trailers (gRPC's "Trailers-Only"). */
+CO static int answer_end(struct forward *f)
+{
+    struct http_exchange *x = f->p->x;
+    const struct http_response *res;
+    int r = http_call_response(f->call, &res, NULL);
+    if (r < 0)
+        return r;
+    const struct http_headers *t = grpc_call_trailers(f->call, res);
+    bool alone = t == &res->headers;
+    if (alone && !http_headers_has(t, S("grpc-status")))
+        return grpc_finish(x, f->status.code, f->status.message, S(""), NULL);
+    struct http_headers h;
+    http_headers_init(&h, x->arena);
+    if (!x->started)
+        r = alone ? grpc_send_headers(x, NULL) : http_reply_start(x, 200, &res->headers, -1);
+    for (size_t i = 0; i < t->n && r >= 0; i++)
+        if (!alone || !is_of_http(t->v[i].name))
+            r = http_headers_add(&h, t->v[i].name, t->v[i].value);
+    return r < 0 ? r : http_reply_end(x, &h);
+}
+
+static int splice_failed(const struct forward *f, int r, struct error *err)
+{
+    switch (r) {
+    case -EXHAUSTED:
+        return fail(err, EXHAUSTED, NULL, "a message is larger than --max-body-size, %zu bytes",
+                    f->p->max_message);
+    case -PRECONDITION:
+        return fail(err, PRECONDITION, NULL,
+                    "cannot use resiliency policies with retries on streaming RPCs: send metadata "
+                    "dapr-stream: true");
+    case -TIMEOUT:
+        return fail(err, TIMEOUT, NULL, "no answer of " STR_FMT " in time", STR_ARG(f->app_id));
+    default:
+        return fail(err, (enum code) - r, NULL, "the call to " STR_FMT " broke off",
+                    STR_ARG(f->app_id));
+    }
+}
+
+/* Both ways until the callee ends it. A failure of the callee that has not been passed on yet is
+ * returned, for another try; the answer is kept. */
+CO static int pass(struct forward *f, struct guard_attempt *attempt, struct error *err)
+{
+    struct http_exchange *x = f->p->x;
+    struct http_splice s = { .x = x,
+                             .call = f->call,
+                             .max_message = f->p->max_message,
+                             .hold = f->hold,
+                             .closed = f->once };
+    int r = http_splice(&s);
+    if (r >= 0)
+        r = grpc_call_status(f->call, &f->status);
+    if (r < 0) {
+        attempt->fatal = x->started || r == -PRECONDITION || r == -EXHAUSTED || !f->hold;
+        http_call_free(TAKE(f->call));
+        return splice_failed(f, r, err);
+    }
+    if (f->status.code != OK && f->hold && !x->started)
+        return fail(err, f->status.code, NULL, STR_FMT, STR_ARG(f->status.message));
+    attempt->fatal = true; /* whatever it was: it's on its way */
+    r = answer_end(f);
+    return r < 0 ? r : -(int)f->status.code;
+}
+
+CO static int try_at(struct forward *f, struct http_client *client, const char *address,
+                     bool *ret_unsent, struct guard_attempt *attempt, struct error *err)
+{
+    http_call_free(TAKE(f->call));
+    f->req.authority = str_c(address);
+    *ret_unsent = false;
+    if (set_timeout(f) < 0)
+        return no_memory(err);
+    int r = http_call_start(client, address, &f->req, f->first, false, &f->call, err);
+    if (r < 0) {
+        *ret_unsent = r == -UNAVAILABLE;
+        return r;
+    }
+    return f->start_only ? 0 : pass(f, attempt, err);
+}
+
+/* ---- to whom ---- */
+
+CO static int ask_peer(void *arg, struct peer *peer, struct peer_asked *ret,
+                       struct guard_attempt *attempt, struct error *err)
+{
+    struct forward *f = arg;
+    int r = try_at(f, f->p->b->invoker->grpc, peer->address, &ret->unsent, attempt, err);
+    ret->gone = ret->unsent;
+    return r;
+}
+
+CO static int try_peers(void *arg, struct guard_attempt *attempt, struct error *err)
+{
+    struct forward *f = arg;
+    const struct peers p = { f->p->b, f->app_id, f->namespace_, ask_peer, f };
+    return peers_ask(&p, attempt, err);
+}
+
+/* The message that may be sent again: whole, and the only one. */
+CO static int read_first(struct forward *f, struct error *err)
+{
+    struct splice_way w = { 0 };
+    AUTO(buf_done) struct buf all;
+    str piece;
+    int r;
+    buf_init(&all, f->p->max_message < SIZE_MAX / 2 ? f->p->max_message + 5 : SIZE_MAX / 2);
+    while ((!w.messages || w.left) && (r = http_read(f->p->x, &piece)) != 0) {
+        if (r > 0)
+            r = splice_count(&w, piece, f->p->max_message);
+        if (r < 0)
+            return splice_failed(f, r, err);
+        buf_put(&all, piece);
+    }
+    if (w.messages > 1 || w.have)
+        return splice_failed(f, -PRECONDITION, err);
+    f->first = arena_dup(f->p->x->arena, buf_str(&all));
+    return buf_ok(&all) && f->first.p ? 0 : no_memory(err);
+}
+
+/* The end of a call that was only started under its policies, or whose last failure was kept. */
+CO static int conclude(struct forward *f, int r, struct error *err)
+{
+    struct guard_attempt last = { 0 };
+    if (r >= 0 && f->start_only) {
+        f->hold = false;
+        r = pass(f, &last, err);
+    } else if (r < 0 && f->call && !f->p->x->ended && f->status.code != OK) {
+        r = answer_end(f);
+    }
+    return f->p->x->ended ? 0 : r;
+}
+
+CO static int forward_remote(struct forward *f, struct error *err)
+{
+    const struct proxy_call *p = f->p;
+    struct http_headers *h = &f->req.headers;
+    if (http_headers_set(h, S("dapr-caller-app-id"), str_c(p->b->app_id)) < 0 ||
+        http_headers_set(h, S("dapr-callee-app-id"), f->app_id) < 0)
+        return no_memory(err);
+    str part[] = { f->app_id, S(":"), p->path };
+    f->endpoint = arena_join(p->x->arena, part, COUNT(part));
+    if (!f->endpoint.p)
+        return no_memory(err);
+    f->policy = policy_app(p->b->resiliency, f->app_id);
+    f->start_only = f->policy && p->stream;
+    f->hold = f->policy && !p->stream;
+    f->once = f->hold && f->policy->retry;
+    int r = f->once ? read_first(f, err) : 0;
+    if (r >= 0)
+        r = guard_call(f->policy, f->endpoint, try_peers, f, err);
+    return conclude(f, r, err);
+}
+
+static int init(struct forward *f, const struct proxy_call *p, str app_id, struct error *err)
+{
+    *f = (struct forward){ .p = p };
+    (void)str_cut(app_id, '.', &f->app_id, &f->namespace_);
+    return copy_headers(f) < 0 ? no_memory(err) : 0;
+}
+
+CO int proxy_to_app(const struct proxy_call *p, struct error *err)
+{
+    struct app *app = p->b->app;
+    struct forward f;
+    struct guard_attempt attempt = { 0 };
+    bool unsent;
+    if (!app || app->config.handle)
+        return fail(err, INTERNAL, NULL,
+                    "app channel is not initialized: start the sidecar with --app-port");
+    if (!atomic_load(&app->healthy))
+        return fail(err, INTERNAL, NULL, "app is not in a healthy state");
+    if (!http_client_is_h2(app->client))
+        return fail(err, UNIMPLEMENTED, NULL,
+                    "the app doesn't speak gRPC: start the sidecar with --app-protocol grpc");
+    int r = init(&f, p, str_c(p->b->app_id), err);
+    if (r >= 0 && app->config.token)
+        r = http_headers_set(&f.req.headers, S("dapr-api-token"), str_c(app->config.token));
+    if (r >= 0)
+        r = try_at(&f, app->client, app->address, &unsent, &attempt, err);
+    http_call_free(f.call);
+    return p->x->ended ? 0 : r;
+}
+
+bool proxy_is_own(const struct blocks *b, str app_id)
+{
+    str id, space;
+    (void)str_cut(app_id, '.', &id, &space);
+    return str_eq(id, str_c(b->app_id)) && (!space.n || str_eq(space, str_c(b->namespace_)));
+}
+
+CO int proxy_to(const struct proxy_call *p, str app_id, struct error *err)
+{
+    if (proxy_is_own(p->b, app_id))
+        return proxy_to_app(p, err);
+    uint64_t start = clock_now_ns();
+    struct forward f;
+    int r = init(&f, p, app_id, err);
+    if (r >= 0)
+        r = forward_remote(&f, err);
+    observe_call(str_c(p->b->app_id), f.app_id, start, r < 0 || f.status.code != OK);
+    http_call_free(f.call);
+    return r;
+}

@@ -1,0 +1,320 @@
+#!/usr/bin/env python3
+"""gRPC proxying: calls of any service to an app, through its own sidecar and across two.
+
+Needs grpcio (requirements.txt); where it isn't there the tests are skipped visibly.
+"""
+import concurrent.futures
+import os
+import queue
+import sys
+import threading
+
+PYTHON = os.environ.get("PROA_GRPC_PYTHON", "")
+try:
+    import grpc
+except ImportError:
+    grpc = None
+    if os.path.exists(PYTHON) and sys.executable != PYTHON:
+        os.execv(PYTHON, [PYTHON] + sys.argv)
+
+import unittest
+
+import harness
+from harness import fake_host, resource, until
+
+ECHO = "test.v1.Echo"
+GenericHandler = grpc.GenericRpcHandler if grpc else object
+
+
+class EchoHandler(GenericHandler):
+    """Whatever is called: the method's name says what it does; each call's metadata is kept."""
+
+    def __init__(self):
+        self.calls, self.ended, self.failures = [], [], {}
+        self.gate = threading.Semaphore(0)
+        self.waiting = 0
+        self.lock = threading.Lock()
+
+    def service(self, details):
+        method = details.method.rsplit("/", 1)[1]
+        with self.lock:
+            self.calls.append((details.method, details.invocation_metadata))
+        for name, kind in (("Unary", grpc.unary_unary_rpc_method_handler), ("Fail", grpc.unary_unary_rpc_method_handler),
+                           ("Flaky", grpc.unary_unary_rpc_method_handler), ("Gather", grpc.stream_unary_rpc_method_handler),
+                           ("Spread", grpc.unary_stream_rpc_method_handler), ("Both", grpc.stream_stream_rpc_method_handler),
+                           ("First", grpc.stream_stream_rpc_method_handler), ("Wait", grpc.unary_unary_rpc_method_handler),
+                           ("Hang", grpc.unary_unary_rpc_method_handler)):
+            if method == name:
+                return kind(getattr(self, name.lower()))
+        return None
+
+    def metadata(self, i=-1):
+        return {k: v for k, v in self.calls[i][1]}
+
+    def unary(self, data, context):
+        context.send_initial_metadata((("x-initial", "1"), ("x-bin", b"\x00\xff")))
+        context.set_trailing_metadata((("x-trailing", "2"),))
+        return data
+
+    def fail(self, data, context):
+        context.set_trailing_metadata((("x-trailing", "2"), ("grpc-status-details-bin", b"\x08\x05")))
+        context.abort(grpc.StatusCode.NOT_FOUND, "nothing: ä%")
+
+    def flaky(self, data, context):
+        with self.lock:
+            n = self.failures[data] = self.failures.get(data, 0) + 1
+        if n < 3:
+            context.abort(grpc.StatusCode.UNAVAILABLE, f"try {n}")
+        return data + str(n).encode()
+
+    def gather(self, it, context):
+        return b"".join(it)
+
+    def spread(self, data, context):
+        for i in range(5):
+            yield data + str(i).encode()
+
+    def both(self, it, context):
+        for data in it:
+            yield b"<" + data + b">"
+
+    def first(self, it, context):
+        yield b"hello"
+        for data in it:
+            yield data
+
+    def wait(self, data, context):
+        with self.lock:
+            self.waiting += 1
+        self.gate.acquire(timeout=harness.WAIT)
+        return data
+
+    def hang(self, data, context):
+        done = threading.Event()
+        context.add_callback(done.set)
+        done.wait(harness.WAIT)
+        self.ended.append(data)
+        return data
+
+
+class GrpcApp:
+    def __init__(self, workers=16, options=()):
+        self.echo = EchoHandler()
+        self.server = grpc.server(concurrent.futures.ThreadPoolExecutor(workers), handlers=(self.echo,), options=options)
+        self.port = self.server.add_insecure_port("127.0.0.1:0")
+        self.server.start()
+
+    def close(self):
+        for _ in range(3000):
+            self.echo.gate.release()
+        self.server.stop(0)
+
+
+class Proxied:
+    """What must hold however many sidecars are in between."""
+
+    def call(self, kind, method, data, timeout=20, metadata=(), service=ECHO, **more):
+        return getattr(self.channel, kind)(f"/{service}/{method}")(data, timeout=timeout,
+                                                                   metadata=[("dapr-app-id", "callee"), *metadata], **more)
+
+    def refused(self, *args, **more):
+        with self.assertRaises(grpc.RpcError) as e:
+            r = self.call(*args, **more)
+            if not isinstance(r, bytes):
+                list(r)
+        return e.exception
+
+    def test_unary_with_metadata_both_ways(self):
+        answer, info = self.channel.unary_unary(f"/{ECHO}/Unary").with_call(
+            b"\x00data", timeout=20, metadata=[("dapr-app-id", "callee"), ("x-mine", "v"), ("x-mine-bin", b"\x01\xfe")])
+        self.assertEqual(answer, b"\x00data")
+        initial, trailing = dict(info.initial_metadata()), dict(info.trailing_metadata())
+        self.assertEqual((initial["x-initial"], initial["x-bin"], trailing["x-trailing"]), ("1", b"\x00\xff", "2"))
+        got = self.echo.metadata()
+        self.assertEqual((got["x-mine"], got["x-mine-bin"]), ("v", b"\x01\xfe"))
+        self.assertNotIn("dapr-app-id", got)
+
+    def test_a_failure_comes_back_as_it_is(self):
+        e = self.refused("unary_unary", "Fail", b"")
+        self.assertEqual((e.code().name, e.details()), ("NOT_FOUND", "nothing: ä%"))
+        trailing = dict(e.trailing_metadata())
+        self.assertEqual((trailing["x-trailing"], trailing["grpc-status-details-bin"]), ("2", b"\x08\x05"))
+        self.assertEqual(self.refused("unary_unary", "Nonsense", b"").code().name, "UNIMPLEMENTED")
+
+    def test_streams_in_all_directions(self):
+        self.assertEqual(self.call("stream_unary", "Gather", iter([b"a", b"b", b""] * 100)), b"ab" * 100)
+        self.assertEqual(list(self.call("unary_stream", "Spread", b"x")), [b"x0", b"x1", b"x2", b"x3", b"x4"])
+        big = [os.urandom(200000) for _ in range(10)]
+        self.assertEqual(list(self.call("stream_stream", "Both", iter(big))), [b"<" + b + b">" for b in big])
+
+    def test_each_side_may_speak_first_and_both_at_once(self):
+        send = queue.Queue()
+        stream = self.call("stream_stream", "First", iter(send.get, None))
+        self.assertEqual(next(stream), b"hello")
+        for i in range(50):
+            send.put(str(i).encode())
+            self.assertEqual(next(stream), str(i).encode())
+        send.put(None)
+        self.assertEqual(list(stream), [])
+
+    def test_a_caller_that_gives_up_is_told_to_the_app(self):
+        self.assertEqual(self.refused("unary_unary", "Hang", b"1", timeout=0.5).code().name, "DEADLINE_EXCEEDED")
+        until("the app was told", lambda: self.echo.ended == [b"1"])
+        call = self.channel.unary_unary(f"/{ECHO}/Hang").future(b"2", metadata=[("dapr-app-id", "callee")])
+        until("called", lambda: len(self.echo.calls) == 2)
+        call.cancel()
+        until("the app was told", lambda: self.echo.ended == [b"1", b"2"])
+
+    def test_a_message_over_the_limit_is_refused(self):
+        e = self.refused("unary_unary", "Unary", b"x" * (5 << 20))
+        self.assertEqual(e.code().name, "RESOURCE_EXHAUSTED", e.details())
+        self.assertEqual(len(self.call("unary_unary", "Unary", b"x" * (3 << 20))), 3 << 20)
+
+    def test_methods_are_normalised_and_never_unescaped_s5(self):
+        for asked, got in (("test%2FUnary", f"/{ECHO}/test%2FUnary"), ("./x/../Unary", f"/{ECHO}/Unary"), ("/Unary/", f"/{ECHO}/Unary")):
+            try:
+                self.call("unary_unary", asked, b"")
+            except grpc.RpcError as e:
+                self.assertEqual(e.code().name, "UNIMPLEMENTED")
+            self.assertEqual(self.echo.calls[-1][0], got)
+
+    def test_more_calls_than_a_connection_of_the_app_takes_s52(self):
+        n = 2149
+        with concurrent.futures.ThreadPoolExecutor(1):
+            calls = [self.channel.unary_unary(f"/{ECHO}/Wait").future(str(i).encode(), timeout=120,
+                                                                      metadata=[("dapr-app-id", "callee")]) for i in range(n)]
+            until("200 at once", lambda: self.echo.waiting >= 200)
+            for _ in range(n):
+                self.echo.gate.release()
+            self.assertEqual([c.result() for c in calls], [str(i).encode() for i in range(n)])
+
+
+class GrpcCase(harness.Case):
+    def grpc_app(self, **more):
+        app = GrpcApp(**more)
+        self.addCleanup(app.close)
+        return app
+
+    def channel_of(self, sidecar):
+        channel = grpc.insecure_channel(f"127.0.0.1:{sidecar.grpc}", options=[("grpc.max_receive_message_length", -1)])
+        self.addCleanup(channel.close)
+        return channel
+
+    H2C = ["--app-protocol", "h2c", "--disable-init-endpoints", "config,subscribe"]
+
+
+@unittest.skipIf(grpc is None, "grpcio isn't installed: see requirements.txt")
+class OwnApp(Proxied, GrpcCase):
+    def setUp(self):
+        self.a = self.grpc_app(workers=256, options=[("grpc.max_concurrent_streams", 100), ("grpc.server.max_pending_requests", 100000),
+                                                    ("grpc.server.max_pending_requests_hard_limit", 100000), ("grpc.max_receive_message_length", -1)])
+        self.echo = self.a.echo
+        self.s = self.sidecar("callee", app_port=self.a.port, args=self.H2C,
+                              env={"DAPR_API_TOKEN": "", "APP_API_TOKEN": "for-the-app"})
+        self.channel = self.channel_of(self.s)
+
+    def test_the_apps_token_and_not_ours_goes_along(self):
+        self.call("unary_unary", "Unary", b"", metadata=[("dapr-api-token", "other")])
+        self.assertEqual(self.echo.metadata()["dapr-api-token"], "for-the-app")
+
+    def test_without_a_target_the_call_is_refused(self):
+        with self.assertRaises(grpc.RpcError) as e:
+            self.channel.unary_unary(f"/{ECHO}/Unary")(b"", timeout=20)
+        self.assertEqual(e.exception.code().name, "UNKNOWN")
+        self.assertIn("required metadata dapr-callee-app-id or dapr-app-id not found", e.exception.details())
+
+    def test_an_app_that_has_gone_is_unavailable(self):
+        self.a.close()
+        self.assertEqual(self.refused("unary_unary", "Unary", b"").code().name, "UNAVAILABLE")
+
+
+@unittest.skipIf(grpc is None, "grpcio isn't installed: see requirements.txt")
+class TwoSidecars(Proxied, GrpcCase):
+    def setUp(self):
+        self.a = self.grpc_app(workers=256, options=[("grpc.max_concurrent_streams", 100), ("grpc.server.max_pending_requests", 100000),
+                                                    ("grpc.server.max_pending_requests_hard_limit", 100000), ("grpc.max_receive_message_length", -1)])
+        self.echo = self.a.echo
+        config = self.hosts_config()
+        self.callee = self.sidecar("callee", app_port=self.a.port, args=self.H2C, config=config)
+        self.s = self.sidecar("caller", config=config)
+        self.channel = self.channel_of(self.s)
+
+    def test_who_calls_is_told(self):
+        self.call("unary_unary", "Unary", b"")
+        got = self.echo.metadata()
+        self.assertEqual((got["dapr-caller-app-id"], got["dapr-callee-app-id"]), ("caller", "callee"))
+
+    def test_an_unknown_app_is_unavailable(self):
+        with self.assertRaises(grpc.RpcError) as e:
+            self.channel.unary_unary(f"/{ECHO}/Unary")(b"", timeout=20, metadata=[("dapr-app-id", "nobody")])
+        self.assertEqual(e.exception.code().name, "UNAVAILABLE")
+
+
+@unittest.skipIf(grpc is None, "grpcio isn't installed: see requirements.txt")
+class Policies(Proxied, GrpcCase):
+    """With a retry policy: the cases above hold for streams that say so."""
+    test_more_calls_than_a_connection_of_the_app_takes_s52 = None
+
+    def setUp(self):
+        self.a = self.grpc_app(options=[("grpc.max_receive_message_length", -1)])
+        self.echo = self.a.echo
+        config = self.hosts_config()
+        policy = resource("Resiliency", "r", {"policies": {"retries": {"again": {"policy": "constant", "duration": "10ms", "maxRetries": 3}}},
+                                              "targets": {"apps": {"callee": {"retry": "again"}}}})
+        self.callee = self.sidecar("callee", app_port=self.a.port, args=self.H2C, config=config)
+        self.s = self.sidecar("caller", config=config, resources=[policy])
+        self.channel = self.channel_of(self.s)
+
+    def call(self, kind, method, data, timeout=20, metadata=(), **more):
+        if kind != "unary_unary":
+            metadata = [*metadata, ("dapr-stream", "true")]
+        return super().call(kind, method, data, timeout, metadata, **more)
+
+    def test_a_unary_call_is_tried_again(self):
+        self.assertEqual(self.call("unary_unary", "Flaky", b"x"), b"x3")
+
+    def test_the_last_failure_comes_back_as_it_is(self):
+        e = self.refused("unary_unary", "Flaky", b"y", metadata=[("dapr-stream", "true")])
+        self.assertEqual((e.code().name, e.details()), ("UNAVAILABLE", "try 1"))
+        self.assertEqual(len(self.echo.calls), 1)
+
+    def test_a_second_message_is_refused_without_dapr_stream_s51(self):
+        with self.assertRaises(grpc.RpcError) as e:
+            self.channel.stream_unary(f"/{ECHO}/Gather")(iter([b"a", b"b"]), timeout=20, metadata=[("dapr-app-id", "callee")])
+        self.assertEqual(e.exception.code().name, "FAILED_PRECONDITION")
+        self.assertIn("cannot use resiliency policies with retries on streaming RPCs", e.exception.details())
+        self.assertEqual(self.call("stream_unary", "Gather", iter([b"a", b"b"])), b"ab")
+
+    def test_a_failure_comes_back_as_it_is(self):
+        e = self.refused("unary_unary", "Fail", b"")
+        self.assertEqual((e.code().name, e.details()), ("NOT_FOUND", "nothing: ä%"))
+        self.assertEqual(len(self.echo.calls), 4)
+
+
+@unittest.skipIf(grpc is None, "grpcio isn't installed: see requirements.txt")
+class PlayedPeer(GrpcCase):
+    """A daprd as the callee's sidecar is any gRPC server that takes the call on its internal port."""
+
+    def test_what_a_peer_gets(self):
+        peer = self.grpc_app()
+        config = self.hosts_config()
+        s = self.sidecar("caller", config=config)
+        fake_host(self.directory(), "callee", f"127.0.0.1:{peer.port}")
+        answer = self.channel_of(s).unary_unary(f"/{ECHO}/Unary")(b"x", timeout=20, metadata=[("dapr-app-id", "callee"), ("a", "b")])
+        got = peer.echo.metadata()
+        self.assertEqual((answer, got["dapr-caller-app-id"], got["dapr-callee-app-id"], got["a"]), (b"x", "caller", "callee", "b"))
+        self.assertNotIn("dapr-app-id", got)
+
+    def test_another_apps_sidecar_is_told_apart(self):
+        config = self.hosts_config()
+        other = self.sidecar("other", config=config)
+        s = self.sidecar("caller", config=config)
+        fake_host(self.directory(), "callee", f"127.0.0.1:{other.internal}")
+        with self.assertRaises(grpc.RpcError) as e:
+            self.channel_of(s).unary_unary(f"/{ECHO}/Unary")(b"x", timeout=20, metadata=[("dapr-app-id", "callee")])
+        self.assertEqual(e.exception.code().name, "UNAVAILABLE")
+        self.assertIn("this is the sidecar of other", e.exception.details())
+
+
+if __name__ == "__main__":
+    harness.main()
