@@ -2,6 +2,8 @@
 #include "api/errors.h"
 #include "api/grpc_call.h"
 #include "api/grpc_proxy.h"
+#include "api/grpc_reflect.h"
+#include "api/grpc_watch.h"
 #include "api/trace_grpc.h"
 #include "base/clock.h"
 #include "component/config.h"
@@ -150,8 +152,10 @@ CO static int route(struct grpc_call *c, struct error *err)
     if (!grpc_split_path(c->x->req.path, &service, &method))
         return fail(err, UNIMPLEMENTED, NULL, "malformed method name: \"" STR_FMT "\"",
                     STR_ARG(str_take(c->x->req.path, 200)));
+    if (reflect_serves(service))
+        return reflect_run(c->x, DAPR_SERVICE, err);
     if (!str_eq(service, S(DAPR_SERVICE)))
-        return grpc_proxy(c->b, c->x, max_message(c), err);
+        return grpc_proxy(c->b, c->x, max_message(c), &c->passed, err);
     c->method = grpc_method_find(method);
     if (!c->method)
         return fail(err, UNIMPLEMENTED, NULL, "unknown method " STR_FMT " for service %s",
@@ -174,9 +178,8 @@ CO static int run(struct grpc_call *c, struct error *err)
     return r;
 }
 
-CO static void finish(struct grpc_call *c, int r, const struct error *err)
+CO static void finish(struct grpc_call *c, enum code code, const struct error *err)
 {
-    enum code code = r >= 0 ? OK : err->code ? err->code : (enum code) - r;
     if (code != OK)
         error_count(err);
     if (!c->x->started && grpc_send_headers(c->x, &c->headers) < 0)
@@ -202,11 +205,15 @@ CO void api_handle_grpc(void *api, struct http_exchange *x)
     };
     struct error err = { 0 };
     struct span span;
+    uint64_t start = clock_now_ns();
     http_headers_init(&c.headers, x->arena);
     int r = trace_grpc_begin(&c, &span, &err);
     if (r >= 0)
         r = run(&c, &err);
+    enum code code = r >= 0 ? c.passed : err.code ? err.code : (enum code) - r;
     if (!x->ended)
-        finish(&c, r, &err);
+        finish(&c, code, &err);
     trace_grpc_end(&c, &span, &err);
+    grpc_measure(&c, code, start);
+    grpc_log(&c, code, start);
 }

@@ -21,6 +21,7 @@ struct grpc_call {
     const struct grpc_method *method;
     struct trace_context trace;
     struct span *span;           /* of the call; trace_grpc.h */
+    enum code passed;            /* the status of an answer that was passed on */
     struct http_headers headers; /* initial metadata of the answer, such as metadata.<key> */
 };
 

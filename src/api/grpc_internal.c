@@ -1,6 +1,7 @@
 #include "api/access.h"
 #include "api/api.h"
 #include "api/grpc_proxy.h"
+#include "api/grpc_reflect.h"
 #include "api/internal.h"
 #include "block/frames.h"
 #include "block/unary.h"
@@ -275,13 +276,18 @@ CO static void call_unary(struct blocks *b, struct http_exchange *x)
     internal_answered(&call, status);
 }
 
-/* A service of the app's, which another sidecar passes on. */
+/* Reflection, or a service of the app's, which another sidecar passes on. */
 CO static void pass_on(void *api, struct http_exchange *x)
 {
     const struct api_config *config = api_config_of(api);
     size_t max = config->max_body_bytes ? (size_t)config->max_body_bytes : UINT32_MAX;
     struct error err = { 0 };
-    int r = grpc_proxy_internal(config->blocks, x, max, &err);
+    str service, method;
+    bool own = grpc_split_path(x->req.path, &service, &method) && reflect_serves(service);
+    int r = own ? reflect_run(x, INTERNAL_SERVICE, &err)
+                : grpc_proxy_internal(config->blocks, x, max, &err);
+    if (r >= 0 && !x->ended)
+        r = grpc_finish(x, OK, S(""), S(""), NULL);
     if (r < 0 && !x->ended)
         refuse(x, err.code ? err.code : (enum code) - r, err.text);
 }

@@ -23,13 +23,14 @@ static int prepare(struct blocks *b, struct http_exchange *x, size_t max_message
     return clean_path(x, &ret->path, err);
 }
 
-CO static int to_app(const struct proxy_call *p, struct error *err)
+CO static int to_app(struct proxy_call *p, struct error *err)
 {
     int r = access_check(p->b, p->path, S(""), err);
     return r < 0 ? r : proxy_to_app(p, err);
 }
 
-CO int grpc_proxy(struct blocks *b, struct http_exchange *x, size_t max_message, struct error *err)
+CO int grpc_proxy(struct blocks *b, struct http_exchange *x, size_t max_message,
+                  enum code *ret_code, struct error *err)
 {
     struct proxy_call p;
     str id = http_headers_get(&x->req.headers, S("dapr-app-id"));
@@ -40,7 +41,9 @@ CO int grpc_proxy(struct blocks *b, struct http_exchange *x, size_t max_message,
     int r = prepare(b, x, max_message, &p, err);
     if (r < 0)
         return r;
-    return proxy_is_own(b, id) ? to_app(&p, err) : proxy_to(&p, id, err);
+    r = proxy_is_own(b, id) ? to_app(&p, err) : proxy_to(&p, id, err);
+    *ret_code = p.status;
+    return r;
 }
 
 CO int grpc_proxy_internal(struct blocks *b, struct http_exchange *x, size_t max_message,

@@ -240,7 +240,7 @@ static int init(struct forward *f, const struct proxy_call *p, str app_id, struc
     return copy_headers(f) < 0 ? no_memory(err) : 0;
 }
 
-CO int proxy_to_app(const struct proxy_call *p, struct error *err)
+CO int proxy_to_app(struct proxy_call *p, struct error *err)
 {
     struct app *app = p->b->app;
     struct forward f;
@@ -260,6 +260,7 @@ CO int proxy_to_app(const struct proxy_call *p, struct error *err)
     if (r >= 0)
         r = try_at(&f, app->client, app->address, &unsent, &attempt, err);
     http_call_free(f.call);
+    p->status = f.status.code;
     return p->x->ended ? 0 : r;
 }
 
@@ -270,7 +271,7 @@ bool proxy_is_own(const struct blocks *b, str app_id)
     return str_eq(id, str_c(b->app_id)) && (!space.n || str_eq(space, str_c(b->namespace_)));
 }
 
-CO int proxy_to(const struct proxy_call *p, str app_id, struct error *err)
+CO int proxy_to(struct proxy_call *p, str app_id, struct error *err)
 {
     if (proxy_is_own(p->b, app_id))
         return proxy_to_app(p, err);
@@ -281,5 +282,6 @@ CO int proxy_to(const struct proxy_call *p, str app_id, struct error *err)
         r = forward_remote(&f, err);
     observe_call(str_c(p->b->app_id), f.app_id, start, r < 0 || f.status.code != OK);
     http_call_free(f.call);
+    p->status = f.status.code;
     return r;
 }

@@ -14,11 +14,12 @@ struct proxy_call {
     struct http_exchange *x; /* HTTP/2 */
     str path;                /* "/package.Service/Method", as the callee gets it */
     size_t max_message;
-    bool stream; /* dapr-stream: true: the policies are for the start of the call alone */
+    bool stream;      /* dapr-stream: true: the policies are for the start of the call alone */
+    enum code status; /* out: what was passed on */
 };
 
 /* "orders" or "orders.prod" of dapr-app-id, to ours or another's. */
-CO int proxy_to(const struct proxy_call *p, str app_id, struct error *err) WUR;
+CO int proxy_to(struct proxy_call *p, str app_id, struct error *err) WUR;
 /* The last leg. */
-CO int proxy_to_app(const struct proxy_call *p, struct error *err) WUR;
+CO int proxy_to_app(struct proxy_call *p, struct error *err) WUR;
 bool proxy_is_own(const struct blocks *b, str app_id);

@@ -124,7 +124,9 @@ int http_splice(struct http_splice *s)
     if (!x || !call)
         return -UNIMPLEMENTED;
     for (;;) {
+        uint64_t before = s->up.bytes;
         int up = move_up(s, x, call);
+        s->x->bytes_in += s->up.bytes - before;
         int down = up < 0 ? 0 : move_down(s, call, x);
         if (up < 0 || down < 0)
             return up < 0 ? up : down;

@@ -349,5 +349,74 @@ class Others(GrpcCase):
         self.assertEqual(self.s.wait_exit(), 1)
 
 
+class Reflection(GrpcCase):
+    """What grpcurl and its kin ask."""
+
+    def ask(self, port, version, *requests, metadata=None):
+        call = self.channel_of(port).stream_stream(f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo")
+        return [parse(m) for m in call(iter(requests), timeout=20, metadata=metadata)]
+
+    def test_services_and_the_files_that_define_them(self):
+        self.start()
+        for port, own, method in ((self.s.grpc, SERVICE, "SaveState"),
+                                  (self.s.internal, "dapr.proto.internals.v1.ServiceInvocation", "CallLocalStream")):
+            for version in ("v1", "v1alpha"):
+                name = f"grpc.reflection.{version}.ServerReflection"
+                services, by_symbol, by_method, itself, unknown = self.ask(
+                    port, version, field(7, ""), field(4, own), field(4, f"{own}.{method}"), field(4, name), field(4, "no.Such"))
+                listed = [parse(s)[1][0].decode() for s in parse(services[6][0])[1]]
+                self.assertIn(own, listed)
+                self.assertIn(name, listed)
+                files = {f[1][0].decode(): f for f in map(parse, parse(by_symbol[4][0])[1])}
+                for f in files.values():
+                    self.assertTrue(all(d.decode() in files for d in f.get(3, [])), f[1])
+                (service,) = [parse(s) for f in files.values() for s in f.get(6, []) if f[2][0].decode() in own]
+                self.assertIn(method, [parse(m)[1][0].decode() for m in service[2]])
+                self.assertEqual(by_method[4], by_symbol[4])
+                self.assertIn(4, itself)
+                self.assertEqual(parse(unknown[7][0])[1], [5])
+
+    def test_maps_are_maps_and_optional_is_optional(self):
+        self.start()
+        (r,) = self.ask(self.s.grpc, "v1", field(3, "dapr/proto/runtime/v1/messages.proto"))
+        (f,) = [f for f in map(parse, parse(r[4][0])[1]) if f[1] == [b"dapr/proto/runtime/v1/messages.proto"]]
+        messages = {m[1][0].decode(): m for m in map(parse, f[4])}
+        self.assertNotIn("StringEntry", messages)
+        get = messages["GetStateRequest"]
+        self.assertEqual([parse(n)[7] for n in get[3]], [[field(7, 1)]])
+        types = {parse(m)[1][0]: parse(m).get(6) for m in get[2]}
+        self.assertEqual(types[b"metadata"], [b".dapr.proto.runtime.v1.GetStateRequest.MetadataEntry"])
+        initial = messages["SubscribeTopicEventsRequestInitialAlpha1"]
+        optional = [parse(m) for m in initial[2] if 17 in parse(m)]
+        self.assertEqual([o[1] for o in optional], [[b"dead_letter_topic"]])
+
+    def test_it_wants_the_token_too_s7(self):
+        self.start(env={"DAPR_API_TOKEN": "secret"})
+        with self.assertRaises(grpc.RpcError) as e:
+            self.ask(self.s.grpc, "v1", field(7, ""))
+        self.assertEqual(e.exception.code().name, "UNAUTHENTICATED")
+        self.ask(self.s.grpc, "v1", field(7, ""), metadata=[("dapr-api-token", "secret")])
+
+
+class Watched(GrpcCase):
+    def test_calls_are_counted(self):
+        self.start(STORE)
+        self.rpc("GetState", field(1, "s") + field(2, "k"))
+        self.refused("GetState", field(1, "x") + field(2, "k"))
+        method = f"/{SERVICE}/GetState"
+        for status in ("OK", "InvalidArgument"):
+            harness.until(status, lambda: self.s.metric("dapr_grpc_io_server_completed_rpcs", grpc_server_method=method,
+                                                        grpc_server_status=status) == 1)
+        self.assertEqual(self.s.metric("dapr_grpc_io_server_received_bytes_per_rpc_count", grpc_server_method=method), 2)
+
+    def test_calls_are_told_when_asked_for(self):
+        self.start(STORE, args=["--enable-api-logging"])
+        self.rpc("GetState", field(1, "s") + field(2, "k"))
+        harness.until("told", lambda: "gRPC API Called" in self.s.log())
+        (line,) = [text for text in self.s.log().splitlines() if "gRPC API Called" in text]
+        for part in ("scope=dapr.runtime.grpc.api-info", f"method=/{SERVICE}/GetState", "code=0"):
+            self.assertIn(part, line)
+
+
 if __name__ == "__main__":
     harness.main()
