@@ -13,14 +13,14 @@
 
 /* The gRPC API: from a path to a row of the table, and from its result to a status. */
 
-int grpc_http_error(struct error *err, int status, const char *text)
+int grpc_http_error(struct error *err, int status, const char *text, const char *detail)
 {
     char digits[3];
     enum { CUT = 63 }; /* of http.error_message: the contract's own */
     int r = fail(err, code_of_http_status(status), NULL, "%s", text);
     fail_reason(err, http_reason(status), NULL, S(""));
     fail_meta(err, "http.code", http_status_text(status, digits));
-    fail_meta(err, "http.error_message", str_take(str_c(text), CUT));
+    fail_meta(err, "http.error_message", str_take(str_c(detail), CUT));
     return r;
 }
 
@@ -32,7 +32,8 @@ CO static int authorize(struct grpc_call *c, struct error *err)
         return 0;
     struct http_headers *h = &c->x->req.headers;
     if (!access_same_secret(http_headers_get(h, S("dapr-api-token")), str_c(c->config->token)))
-        return grpc_http_error(err, 401, "authentication error: api token mismatch");
+        return grpc_http_error(err, 401, "authentication error: api token mismatch",
+                               "authentication error: api token mismatch");
     http_headers_remove(h, S("dapr-api-token")); /* it's ours alone */
     return 0;
 }
@@ -136,7 +137,8 @@ CO static int call_method(struct grpc_call *c, struct error *err)
 {
     const struct grpc_method *m = c->method;
     if (!available(c))
-        return grpc_http_error(err, 501, "requested endpoint is not available");
+        return grpc_http_error(err, 501, "requested endpoint is not available",
+                               "requested endpoint is not available");
     if (m->unary)
         return call_unary(c, err);
     if (m->stream)

@@ -51,8 +51,8 @@ const struct grpc_method *grpc_method_at(size_t i);   /* NULL past the end */
 int grpc_no_memory(struct error *err);
 
 /* An error that is told as an HTTP status: its code by the contract's table, ErrorInfo with status
- * and text (facts 3.1). */
-int grpc_http_error(struct error *err, int status, const char *text);
+ * and detail (facts 3.1). */
+int grpc_http_error(struct error *err, int status, const char *text, const char *detail);
 
 /* Streams. 1 = *ret_message is a message of method->in in the arena a, good until a is reset; 0 =
  * the client has half-closed; -INVALID bytes that are no such message. */
@@ -85,6 +85,7 @@ int pb_map(struct arena *a, struct kvs kvs, struct Dapr__Proto__Runtime__V1__Str
 
 grpc_unary_fn state_get_rpc, state_bulk_rpc, state_save_rpc, state_delete_rpc,
     state_delete_bulk_rpc, state_transact_rpc, state_query_rpc;
+grpc_unary_fn invoke_service_rpc;
 grpc_unary_fn publish_rpc, publish_bulk_rpc;
 grpc_unary_fn binding_rpc;
 grpc_unary_fn secret_get_rpc, secret_bulk_rpc;

@@ -16,7 +16,7 @@ static const char SOON[] = "this method isn't there yet: use the HTTP API on --d
 
 static const struct grpc_method table[] = {
     { S("InvokeService"), "invoke", "v1", PB(invoke_service_request),
-      &dapr__proto__common__v1__invoke_response__descriptor, .why = SOON },
+      &dapr__proto__common__v1__invoke_response__descriptor, .unary = invoke_service_rpc },
 
     { S("GetState"), "state", "v1", PB(get_state_request), PB(get_state_response),
       .unary = state_get_rpc },

@@ -349,6 +349,58 @@ class Others(GrpcCase):
         self.assertEqual(self.s.wait_exit(), 1)
 
 
+def invoke(id_, method="m", verb=3, data=None, type_="text/plain", query="", type_url=""):
+    any_ = field(1, type_url) + field(2, data) if data is not None else None
+    message = field(1, method) + (field(2, any_) if any_ is not None else b"") + field(3, type_)
+    message += field(4, field(1, verb) + (field(2, query) if query else b"")) if verb is not None else b""
+    return field(1, id_) + field(3, message)
+
+
+class InvokeService(GrpcCase):
+    """To an HTTP app, its own sidecar's and another's."""
+    where = "app"
+
+    def setUp(self):
+        self.a = self.app({"/made": (201, "made", {"X-Extra": "1", "Content-Type": "text/x", "Cache-Control": "no-store"}),
+                           **{f"/s{n}": (n, f"body of {n}") for n in (400, 401, 403, 404, 409, 429, 500, 503, 504)}})
+        self.start(app=self.a)
+
+    def test_request_and_answer(self):
+        call = self.channel.unary_unary(f"/{SERVICE}/InvokeService")
+        answer, info = call.with_call(invoke(self.where, "made", 4, b"data", query="a=b&c"), timeout=20, metadata=[("x-mine", "v")])
+        message = parse(answer)
+        self.assertEqual((parse(message[1][0])[2], message[2]), ([b"made"], [b"text/x"]))
+        headers = dict(info.initial_metadata())
+        self.assertEqual((headers["dapr-http-status"], headers["x-extra"], headers["dapr-cache-control"]), ("201", "1", "no-store"))
+        (got,) = self.a.got("/made")
+        self.assertEqual((got.method, got.query, got.body, got.headers["content-type"], got.headers["x-mine"]),
+                         ("PUT", "a=b&c", b"data", "text/plain", "v"))
+        self.assertFalse([h for h in got.headers if h.startswith("proa-") or h == "dapr-app-id"])
+
+    def test_statuses(self):
+        for status, code in ((400, "INTERNAL"), (401, "UNAUTHENTICATED"), (403, "PERMISSION_DENIED"), (404, "NOT_FOUND"),
+                             (409, "ALREADY_EXISTS"), (429, "RESOURCE_EXHAUSTED"), (500, "UNKNOWN"), (503, "UNAVAILABLE"),
+                             (504, "DEADLINE_EXCEEDED")):
+            error = self.refused("InvokeService", invoke(self.where, f"s{status}"))
+            self.assertEqual(error.code().name, code, error.details())
+            self.assertEqual(dict(error.initial_metadata())["dapr-http-status"], str(status))
+            self.assertEqual(strings(self.details(error)["ErrorInfo"][3]),
+                             {"http.code": str(status), "http.error_message": f"body of {status}"})
+
+    def test_what_is_wrong_is_told(self):
+        for data, text in ((invoke("", "m"), "id is empty"), (field(1, self.where), "message is missing"),
+                           (invoke(self.where, "m", 77), "invalid HTTP verb"), (invoke("a.b.c", "m"), "at most one dot")):
+            self.assertCode(self.refused("InvokeService", data), "INVALID_ARGUMENT", text)
+
+
+class InvokeServiceRemote(InvokeService):
+    where = "other"
+
+    def start(self, app=None):
+        self.s, self.callee = self.pair(app, caller="app", callee="other")
+        self.channel = self.channel_of(self.s.grpc)
+
+
 class Reflection(GrpcCase):
     """What grpcurl and its kin ask."""
 
