@@ -18,7 +18,7 @@ NOT_UNDER_TSAN = {
     "sockets know, which TSan takes for a race",
 }
 GATES = ("layers", "banned", "size", "co", "format", "docs")
-SDKS = {"javascript": "JavaScript"}  # the others need the gRPC API
+SDKS = {"python": "Python", "javascript": "JavaScript", "go": "Go", "java": "Java"}
 CHAOS_ROUNDS = "8"
 # An empty str may be NULL: NULL + 0, which C2y defines, isn't worth a report. And the name by which
 # gcc tells a program of ASan, for the tests that give it more stack.
@@ -93,7 +93,7 @@ def sdk(machine):
 
     installed = machine.parallel(install, SDKS)
     tests = [f"{name}.{test}" for name, i in zip(SDKS.values(), installed) if i.outcome == PASSED
-             for test in ("test_http_app",)]  # fmt: skip
+             for test in ("test_http_app", "test_grpc_app")]  # fmt: skip
     return [made] + installed + machine.parallel(run, tests)
 
 

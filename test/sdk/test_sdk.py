@@ -28,9 +28,11 @@ API_TOKEN, APP_TOKEN = "api-token", "app-token"
 TOPICS = ("plain", "raw", "again", "routed", "doomed", "dead")
 # The components by kind; each kind of Redis': name, type, metadata.
 EMBEDDED = {"state": ["state-memory", "state-sqlite"], "pubsub": ["pubsub-sqlite"],
-            "config": ["config-sqlite"], "lock": ["lock-sqlite"]}
-REDIS = [("state", "state", {})]
+            "config": [], "lock": []}
+REDIS = [("state", "state", {}), ("pubsub", "pubsub", {"redeliverInterval": "200ms"})]
 CRYPTO = ""
+# What the tests leave out, since Proa hasn't it yet: "invoke" (calls over gRPC), "stream".
+NOT_YET = ("invoke", "stream")
 SECRETS = {"plain": "a plain secret", "db": {"user": "ada", "password": "hush"}}
 
 
@@ -200,7 +202,7 @@ class SdkCase(harness.Case):
             CLIENTS=",".join(self.clients), STATES=self.stores("state"),
             CONFIGS=self.stores("config"), LOCKS=self.stores("lock"), CRYPTO=CRYPTO,
             SPARE_HTTP_PORT=str(self.spare.http), SPARE_GRPC_PORT=str(self.spare.grpc),
-            **self.more_env(app_protocol)))
+            NOT_YET=",".join(NOT_YET), **self.more_env(app_protocol)))
         status = tests.process.wait(TESTS_S)
         self.assertEqual(status, 0, "the SDK's tests failed")
         self.assertEqual(self.spare.wait_exit(), 0)
@@ -225,12 +227,13 @@ class Python(SdkCase):
         return [os.path.join(self.installed, "bin", "python3"), "test.py"]
 
     def more_env(self, app_protocol):
-        return {"DAPR_API_METHOD_INVOCATION_PROTOCOL": app_protocol}
+        protocol = "http" if "invoke" in NOT_YET else app_protocol
+        return {"DAPR_API_METHOD_INVOCATION_PROTOCOL": protocol}
 
 
 class JavaScript(SdkCase):
     folder = "javascript"
-    clients = ("http",)
+    clients = ("http",) if "invoke" in NOT_YET else ("http", "grpc")
 
     def app_command(self, protocol):
         return ["node", "app.js"]
@@ -243,6 +246,7 @@ class JavaScript(SdkCase):
         return super().program(name, argv, {**env, "NODE_PATH": modules})
 
 
+@unittest.skipIf("invoke" in NOT_YET, "its tests ask the app over gRPC")
 class Go(SdkCase):
     folder = "go"
 
@@ -272,5 +276,14 @@ class Java(SdkCase):
 del SdkCase  # the base is no test
 
 
+def main():
+    """The exit status; 77, as Meson and automake have it, when all was left out."""
+    result = unittest.main(verbosity=2, exit=False).result
+    if result.skipped and len(result.skipped) == result.testsRun:
+        print(result.skipped[0][1])
+        return 77
+    return 0 if result.wasSuccessful() else 1
+
+
 if __name__ == "__main__":
-    unittest.main(verbosity=2)
+    sys.exit(main())

@@ -5,6 +5,8 @@ package sdk
 
 import (
 	"fmt"
+	"os"
+	"strings"
 	"sync"
 	"testing"
 
@@ -13,6 +15,9 @@ import (
 )
 
 func TestStreamGetsThemAndItsAnswersCount(t *testing.T) {
+	if strings.Contains(os.Getenv("NOT_YET"), "stream") {
+		t.Skip("streaming subscriptions aren't there yet")
+	}
 	each(t, "PUBSUBS", func(t *testing.T, pubsub string) {
 		topic, dead := key("streamed"), "dead"
 		var mutex sync.Mutex

@@ -56,7 +56,7 @@ def echo(request):
 
 @app.method("headers")
 def headers(request):
-    return json.dumps({k: v for k, v in request.metadata.items() if isinstance(v, str)})
+    return json.dumps({k: v[0] for k, v in request.metadata.items() if isinstance(v[0], str)})
 
 
 @app.method("refuse")

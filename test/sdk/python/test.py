@@ -20,6 +20,8 @@ from dapr.clients.health import DaprHealth
 
 WAIT_S = 20
 APP_IS_GRPC = os.environ["APP_PROTOCOL"] == "grpc"
+CALLS_BY_GRPC = os.environ["DAPR_API_METHOD_INVOCATION_PROTOCOL"] == "grpc"
+NO_STREAMS = "stream" in os.environ["NOT_YET"].split(",")
 FIRST_WRITE = StateOptions(concurrency=Concurrency.first_write, consistency=Consistency.strong)
 
 
@@ -83,14 +85,15 @@ class Invocation(Case):
         self.assertIn(answer.json()["query"], ("a=1&b=x+y", "a=1&b=x%20y"))
 
     def test_refusal_of_the_app_comes_back(self):
-        if APP_IS_GRPC:
-            error = self.fails_with(grpc.StatusCode.UNKNOWN, self.invoke, "refuse")
-            self.assertIn("not yours", error.details())
+        if CALLS_BY_GRPC:
+            code = grpc.StatusCode.UNKNOWN if APP_IS_GRPC else grpc.StatusCode.PERMISSION_DENIED
+            self.assertIn("not yours", self.fails_with(code, self.invoke, "refuse").details())
             return
         with self.assertRaises(DaprHttpError) as caught:
             self.invoke("refuse")
-        self.assertEqual(caught.exception.status_code, 403)
-        self.assertEqual(caught.exception.raw_response_bytes, b"not yours")
+        # What a gRPC app of the SDK raises is UNKNOWN.
+        self.assertEqual(caught.exception.status_code, 500 if APP_IS_GRPC else 403)
+        self.assertIn(b"not yours", caught.exception.raw_response_bytes)
 
     def test_unknown_app_is_an_error(self):
         with self.assertRaises((grpc.RpcError, DaprHttpError)):
@@ -233,6 +236,7 @@ class Events(Case):
             self.arrived(pubsub, "declared", lambda data: data == {"id": key("declared")})
         self.on_each_broker(test)
 
+    @unittest.skipIf(NO_STREAMS, "streaming subscriptions aren't there yet")
     def test_stream_gets_them_and_its_answers_count(self):
         def test(pubsub):
             topic, got = key("streamed"), []
@@ -252,6 +256,7 @@ class Events(Case):
             self.assertEqual(sorted(map(str, got)), sorted(2 * [key("a"), str({"id": key("b")})]))
         self.on_each_broker(test)
 
+    @unittest.skipIf(NO_STREAMS, "streaming subscriptions aren't there yet")
     def test_stream_drops_into_the_dead_letter_topic(self):
         def test(pubsub):
             topic = key("doomed")
@@ -347,7 +352,7 @@ class Asynchronous(unittest.IsolatedAsyncioTestCase):
             for store in each("STATES"):
                 await dapr.save_state(store, key("async"), "x")
                 self.assertEqual((await dapr.get_state(store, key("async"))).data, b"x")
-            for pubsub in each("PUBSUBS"):
+            for pubsub in [] if NO_STREAMS else each("PUBSUBS"):
                 stream = await dapr.subscribe(pubsub, key("async"))
                 await dapr.publish_event(pubsub, key("async"), "hello", data_content_type="text/plain")
                 message = await anext(aiter(stream))

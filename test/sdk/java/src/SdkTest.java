@@ -49,6 +49,7 @@ import java.util.stream.Stream;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.condition.DisabledIfEnvironmentVariable;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
 import reactor.core.Disposable;
@@ -322,6 +323,7 @@ class SdkTest {
 
   @ParameterizedTest
   @MethodSource("pubsubs")
+  @DisabledIfEnvironmentVariable(named = "NOT_YET", matches = ".*stream.*")
   void streamGetsThemAndItsAnswersCount(String pubsub) throws Exception {
     String topic = key("streamed");
     List<String> got = Collections.synchronizedList(new ArrayList<>());
