@@ -2,9 +2,34 @@
 
 #include "base/mem.h"
 #include "block/channel.h"
-#include "loop/stream.h"
+#include "loop/tls.h"
 
 #include <stdio.h>
+
+/* The app's certificate isn't verified: facts 5.1. */
+static int make_tls(struct app *a, bool h2, struct error *err)
+{
+    if (!str_ends(str_c(a->config.protocol), S("s")))
+        return 0;
+    struct tls_options o = { .insecure = true, .h2 = h2 };
+    return tls_context_new(&o, &a->tls, err);
+}
+
+static int make_client(struct app *a, bool h2, struct error *err)
+{
+    int r = make_tls(a, h2, err);
+    if (r < 0)
+        return r;
+    struct http_client_config client = {
+        .h2 = h2,
+        .max_conns = 1024,
+        .max_idle = 64,
+        .max_header_bytes = a->config.max_header_bytes,
+        .tls = a->tls,
+    };
+    a->client = http_client_new(&client);
+    return a->client ? 0 : fail(err, EXHAUSTED, NULL, "out of memory");
+}
 
 int app_new(const struct app_config *config, struct app **ret, struct error *err)
 {
@@ -20,16 +45,10 @@ int app_new(const struct app_config *config, struct app **ret, struct error *err
     bool grpc = str_starts(protocol, S("grpc"));
     a->channel = grpc ? &channel_grpc : &channel_http;
     arena_init(&a->bindings.arena, 0);
-    struct http_client_config client = {
-        .h2 = grpc || str_eq(protocol, S("h2c")),
-        .max_conns = 1024,
-        .max_idle = 64,
-        .max_header_bytes = config->max_header_bytes,
-    };
-    a->client = http_client_new(&client);
-    if (!a->client) {
+    int r = make_client(a, grpc || str_eq(protocol, S("h2c")), err);
+    if (r < 0) {
         app_free(a);
-        return fail(err, EXHAUSTED, NULL, "out of memory");
+        return r;
     }
     *ret = a;
     return 0;
@@ -41,6 +60,7 @@ void app_free(struct app *a)
         return;
     if (a->client)
         http_client_free(a->client);
+    tls_context_unref(a->tls);
     arena_done(&a->bindings.arena);
     slots_done(&a->slots);
     mem_free(a);
@@ -66,7 +86,7 @@ CO bool app_listening(struct app *a)
     DEADLINE(MS(500));
     struct stream *s;
     struct error err = { 0 };
-    if (stream_dial(a->address, &s, &err) < 0)
+    if (stream_dial_tls(a->address, a->tls, NULL, &s, &err) < 0)
         return false;
     stream_close(s);
     return true;

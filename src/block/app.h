@@ -15,7 +15,7 @@ struct app_config {
     const char *app_id;
     const char *host;        /* --app-channel-address */
     uint16_t port;           /* never 0: without a port there is no struct app */
-    const char *protocol;    /* "http", "h2c", "grpc", "grpcs" */
+    const char *protocol;    /* "http", "https", "h2c", "grpc", "grpcs" */
     size_t max_concurrency;  /* 0 = unlimited */
     size_t max_header_bytes; /* of a response */
     size_t max_body_bytes;   /* of a call that is one message; 0 = no limit but gRPC's */
@@ -41,6 +41,7 @@ struct app {
     const struct channel *channel; /* by which it is told things: channel.h */
     struct blocks *blocks;         /* whose pipeline is around every call but probes; NULL = none */
     char address[128];
+    struct tls_context *tls; /* of protocols that end in 's'; NULL = plain */
     struct http_client *client;
     struct slots slots;
     struct app_bindings bindings;
@@ -54,5 +55,5 @@ void app_free(struct app *a); /* off the workers; NULL is fine */
 CO int app_enter(struct app *a, struct error *err) WUR;
 void app_leave(struct app *a);
 
-/* Whether the port accepts a connection now. */
+/* Whether the port accepts a connection now, and where the protocol wants it, TLS. */
 CO bool app_listening(struct app *a);

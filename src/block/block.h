@@ -37,6 +37,7 @@ struct instance {
 struct endpoint {
     str name, base_url;
     struct kvs headers;
+    struct outside *outside; /* its own clients; owned */
 };
 
 /* Middlewares in the order in which a request meets them. */

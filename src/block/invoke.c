@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "block/channel.h"
 #include "block/observe.h"
+#include "block/outside.h"
 #include "block/peer.h"
 #include "block/peers.h"
 #include "block/relay.h"
@@ -39,10 +40,11 @@ int invoker_new(const char *host_address, struct invoker **ret, struct error *er
     i->direct = http_client_new(&(struct http_client_config){ 0 });
     i->grpc = http_client_new(&(struct http_client_config){ .h2 = true });
     i->resolved = resolve_cache_new();
+    int r = outside_new(&(struct outside_config){ 0 }, &i->outside, err);
     i->host_address = str_c(host_address);
     if (gethostname(i->hostname, sizeof i->hostname - 1) < 0)
         i->hostname[0] = 0;
-    if (!i->direct || !i->grpc || !i->resolved) {
+    if (!i->direct || !i->grpc || !i->resolved || r < 0) {
         invoker_free(i);
         return fail(err, EXHAUSTED, NULL, "out of memory");
     }
@@ -58,6 +60,7 @@ void invoker_free(struct invoker *i)
         http_client_free(i->direct);
     if (i->grpc)
         http_client_free(i->grpc);
+    outside_free(i->outside);
     resolve_cache_free(i->resolved);
     mem_free(i);
 }
@@ -255,83 +258,6 @@ CO static int invoke_remote(struct blocks *b, const struct invoke_target *t, str
     return r;
 }
 
-/* ---- endpoints outside ---- */
-
-struct outside_ctx {
-    struct blocks *b;
-    struct relay relay;
-    struct http_request req;
-    const char *address;
-};
-
-CO static int try_outside(void *arg, struct guard_attempt *attempt, struct error *err)
-{
-    struct outside_ctx *c = arg;
-    return relay_try(&c->relay, c->b->invoker->direct, c->address, &c->req, attempt, err);
-}
-
-static int outside_headers(struct outside_ctx *c, const struct endpoint *named)
-{
-    int r = 0;
-    for (size_t i = 0; named && i < named->headers.n && r >= 0; i++)
-        r = http_headers_set(&c->req.headers, named->headers.v[i].key, named->headers.v[i].value);
-    return r;
-}
-
-/* Where to, and what: the base's path in front of the method's. */
-static int outside_request(struct outside_ctx *c, const struct uri *uri,
-                           const struct endpoint *named, const struct invoke_target *t,
-                           struct http_exchange *x)
-{
-    str path = str_ends(uri->path, S("/")) ? str_take(uri->path, uri->path.n - 1) : uri->path, rest;
-    if (invoke_target(x->arena, t->method, x->req.query, &rest) < 0)
-        return -EXHAUSTED;
-    str part[] = { path, rest }, target = arena_join(x->arena, part, 2);
-    uint16_t port = uri->port ? uri->port : 80;
-    str address = arena_printf(x->arena, uri->ipv6 ? "[" STR_FMT "]:%u" : STR_FMT ":%u",
-                               STR_ARG(uri->host), port);
-    if (!target.p || !address.p || relay_request(x, target, &c->req) < 0)
-        return -EXHAUSTED;
-    c->address = address.p;
-    c->req.authority = port != 80 ? address : uri->host;
-    return outside_headers(c, named);
-}
-
-static int outside_uri(str base, struct uri *ret, struct error *err)
-{
-    if (uri_parse(base, ret) < 0 || !ret->host.n)
-        return fail(err, INVALID, NULL, "\"" STR_FMT "\" is not a URL like http://host:port",
-                    STR_ARG(base));
-    if (!str_ieq(ret->scheme, S("http")))
-        return fail(err, UNIMPLEMENTED, NULL,
-                    "only http:// endpoints can be called yet, not " STR_FMT "://",
-                    STR_ARG(ret->scheme));
-    return 0;
-}
-
-CO static int invoke_outside(struct blocks *b, str base, const struct endpoint *named,
-                             const struct invoke_target *t, struct http_exchange *x,
-                             struct error *err)
-{
-    struct uri uri;
-    struct outside_ctx c = { .b = b };
-    int r = outside_uri(base, &uri, err);
-    if (r < 0)
-        return r;
-    if (outside_request(&c, &uri, named, t, x) < 0)
-        return fail(err, EXHAUSTED, NULL, "the request is too large for its memory");
-    str name = named ? named->name : base;
-    str key[] = { name, named ? S(":") : S("/"), named ? base : t->method };
-    struct policy *policy = policy_app(b->resiliency, name);
-    r = relay_init(&c.relay, x, err);
-    if (r >= 0)
-        r = guard_call(policy, arena_join(x->arena, key, 3), try_outside, &c, err);
-    if (r >= 0 || c.relay.answer.source)
-        r = relay_pass(&c.relay, r, err);
-    relay_done(&c.relay);
-    return r;
-}
-
 /* ---- which of them ---- */
 
 static int strip_identity(struct blocks *b, struct http_exchange *x)
@@ -357,10 +283,10 @@ CO static int dispatch(struct blocks *b, const struct invoke_target *t, struct h
                        struct error *err)
 {
     if (t->url.n)
-        return invoke_outside(b, t->url, NULL, t, x, err);
+        return invoke_outside(b, b->invoker->outside, t->url, NULL, t, x, err);
     const struct endpoint *e = endpoint_find(b, t->app_id);
     if (e)
-        return invoke_outside(b, e->base_url, e, t, x, err);
+        return invoke_outside(b, e->outside, e->base_url, e, t, x, err);
     str target;
     if (invoke_target(x->arena, t->method, x->req.query, &target) < 0)
         return fail(err, EXHAUSTED, NULL, "the request is too large for its memory");

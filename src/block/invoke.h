@@ -11,8 +11,9 @@
 #include "http/server.h"
 
 struct invoker {
-    struct http_client *direct; /* HTTP/1.1 to Proa peers and endpoints */
+    struct http_client *direct; /* HTTP/1.1 to Proa peers */
     struct http_client *grpc;   /* HTTP/2 to daprd peers */
+    struct outside *outside;    /* absolute URLs */
     struct resolve_cache *resolved;
     str host_address; /* for Forwarded */
     char hostname[64];
@@ -24,7 +25,7 @@ void invoker_free(struct invoker *i); /* off the workers */
 struct invoke_target {
     str app_id;     /* or the name of an HTTPEndpoint */
     str namespace_; /* empty = ours */
-    str url;        /* "http://host:port" instead of an app id */
+    str url;        /* "https://host:port" instead of an app id */
     str method;     /* path at the target, decoded once and cleaned, no slash in front */
     bool grpc;      /* the exchange is a gRPC call in the words of words.h */
 };

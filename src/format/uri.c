@@ -241,3 +241,94 @@ int uri_parse(str s, struct uri *ret)
     *ret = u;
     return 0;
 }
+
+/* ---- references ---- */
+
+static str without_fragment(str s)
+{
+    str rest;
+    (void)str_cut(s, '#', &s, &rest);
+    return s;
+}
+
+static bool has_scheme(str s)
+{
+    ptrdiff_t colon = str_find_c(s, ':');
+    return colon > 0 && is_scheme(str_take(s, (size_t)colon));
+}
+
+/* Where the path of an absolute URL begins. */
+static size_t path_at(str url)
+{
+    ptrdiff_t mark = str_find(url, S("://"));
+    size_t at = mark < 0 ? 0 : (size_t)mark + 3;
+    while (at < url.n && !memchr("/?", url.p[at], 2))
+        at++;
+    return at;
+}
+
+/* RFC 3986 section 5.2.4, for a path that begins with '/': "." and ".." go, all else stays. */
+static size_t drop_dots(char *path, size_t n)
+{
+    size_t out = 0;
+    for (size_t at = 0; at < n;) {
+        size_t end = at + 1;
+        while (end < n && path[end] != '/')
+            end++;
+        str segment = str_of(path + at + 1, end - at - 1);
+        bool up = str_eq(segment, S("..")), dot = up || str_eq(segment, S("."));
+        while (up && out && path[--out] != '/') {}
+        if (!dot)
+            memmove(path + out, path + at, end - at);
+        out += dot ? 0 : end - at;
+        if (dot && end == n)
+            path[out++] = '/';
+        at = end;
+    }
+    return out;
+}
+
+/* What of the base stands in front of the reference; both without fragments. */
+static str front_of(str base, str ref)
+{
+    size_t root = path_at(base), path = root, folder = root;
+    while (path < base.n && base.p[path] != '?')
+        if (base.p[path++] == '/')
+            folder = path;
+    if (!ref.n)
+        return base;
+    if (str_starts(ref, S("//")))
+        return str_take(base, (size_t)(str_find_c(base, ':') + 1));
+    if (has_scheme(ref))
+        return S("");
+    return str_take(base, ref.p[0] == '/' ? root : ref.p[0] == '?' ? path : folder);
+}
+
+static void drop_dots_of(str *url)
+{
+    char *p = (char *)url->p;
+    size_t from = path_at(*url), to = from;
+    while (to < url->n && p[to] != '?')
+        to++;
+    if (to == from || p[from] != '/')
+        return;
+    size_t n = drop_dots(p + from, to - from);
+    memmove(p + from + n, p + to, url->n - to);
+    url->n -= to - from - n;
+    p[url->n] = 0;
+}
+
+int uri_resolve(struct arena *a, str base, str ref, str *ret)
+{
+    base = without_fragment(base);
+    ref = without_fragment(ref);
+    str front = front_of(base, ref);
+    bool rootless = front.n && front.n == path_at(base) && ref.n && !memchr("/?", ref.p[0], 2);
+    str part[] = { front, rootless ? S("/") : S(""), ref };
+    str url = arena_join(a, part, COUNT(part));
+    if (!url.p)
+        return -EXHAUSTED;
+    drop_dots_of(&url);
+    *ret = url;
+    return 0;
+}

@@ -48,3 +48,6 @@ struct uri {
 };
 /* "http://host:80/path?q", "host:port" (needs no scheme) or "/path". Borrows from s. */
 int uri_parse(str s, struct uri *ret) WUR;
+/* What `ref` (a Location) means where the absolute URL `base` stands: RFC 3986 section 5.2. The
+ * result has no fragment; it is text, not yet parsed. */
+int uri_resolve(struct arena *a, str base, str ref, str *ret) WUR;

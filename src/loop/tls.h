@@ -26,6 +26,10 @@ struct tls_options {
     enum tls_client_auth client_auth; /* of a server; MAY and MUST need .ca */
 };
 
+/* "RenegotiateNever" (as ""), "RenegotiateOnceAsClient", "RenegotiateFreelyAsClient": the
+ * contract's words. False: another. */
+bool tls_renegotiation_parse(str text, enum tls_renegotiation *ret) WUR;
+
 /* The texts are read, not kept. Reads files only for the system's roots, at each handshake the few
  * it needs. */
 int tls_context_new(const struct tls_options *o, struct tls_context **ret, struct error *err) WUR;

@@ -16,6 +16,20 @@ const char *tls_reason(void)
     return text ? text : "no reason is given";
 }
 
+bool tls_renegotiation_parse(str text, enum tls_renegotiation *ret)
+{
+    static const str word[] = { S("RenegotiateNever"), S("RenegotiateOnceAsClient"),
+                                S("RenegotiateFreelyAsClient") };
+    *ret = TLS_RENEGOTIATE_NEVER;
+    for (size_t i = 0; i < COUNT(word); i++) {
+        if (!str_eq(text, word[i]))
+            continue;
+        *ret = (enum tls_renegotiation)i;
+        return true;
+    }
+    return !text.n;
+}
+
 /* ---- PEM ---- */
 
 /* Nobody is asked at the terminal, which is OpenSSL's way where there is no callback. */
@@ -190,7 +204,8 @@ static bool configure(struct tls_context *c, const struct tls_options *o)
     if (o->server || o->renegotiation == TLS_RENEGOTIATE_NEVER)
         options |= SSL_OP_NO_RENEGOTIATION;
     SSL_CTX_set_options(c->ctx, options);
-    SSL_CTX_set_mode(c->ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+    SSL_CTX_set_mode(c->ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
+                                 SSL_MODE_NO_AUTO_CHAIN); /* what we were given is what we send */
     SSL_CTX_set_read_ahead(c->ctx, 1);
     SSL_CTX_set_session_cache_mode(c->ctx, SSL_SESS_CACHE_OFF);
     SSL_CTX_set_default_passwd_cb(c->ctx, no_password);

@@ -4,6 +4,7 @@
 #include "block/configuration.h"
 #include "block/crypto.h"
 #include "block/lock.h"
+#include "block/outside.h"
 #include "block/publish.h"
 #include "block/secret.h"
 #include "block/state.h"
@@ -342,6 +343,25 @@ CO static void load_resolver(struct runtime *r)
 
 /* ---- endpoints ---- */
 
+/* The endpoint's own clients. How a server's wish for a new handshake is answered matters whether
+ * there are certificates or not (surprise 50). */
+CO static int make_outside(struct runtime *r, const struct endpoint_resource *from,
+                           const struct resolve_env *env, struct outside **ret, struct error *err)
+{
+    const struct value_ref *ref[] = { &from->root_ca, &from->certificate, &from->private_key };
+    struct outside_config c = { .follow = true };
+    str *value[] = { &c.tls.ca, &c.tls.certificate, &c.tls.key };
+    int code = 0;
+    for (size_t i = 0; i < COUNT(ref) && code >= 0; i++)
+        code = value_resolve(ref[i], from->secret_store, env, &r->arena, value[i], err);
+    (void)tls_renegotiation_parse(from->renegotiation, &c.tls.renegotiation); /* was checked */
+    c.secure = str_istarts(from->base_url, S("https:")) || c.tls.ca.n || c.tls.certificate.n ||
+               c.tls.key.n;
+    if (code >= 0)
+        code = outside_new(&c, ret, err);
+    return code < 0 ? fail_wrap(err, "HTTPEndpoint " STR_FMT, STR_ARG(from->head.name)) : 0;
+}
+
 CO static int load_endpoints(struct runtime *r, struct error *err)
 {
     struct resources *res = r->resources;
@@ -351,19 +371,27 @@ CO static int load_endpoints(struct runtime *r, struct error *err)
     diags_init(&diags, &r->arena);
     if (!e)
         return fail(err, EXHAUSTED, NULL, "out of memory");
+    r->blocks.endpoints = e;
     for (size_t i = 0; i < res->n_endpoints; i++) {
         const struct endpoint_resource *from = &res->endpoint[i];
         e[i].name = from->head.name;
         e[i].base_url = from->base_url;
         int code = values_resolve(&from->headers, from->secret_store, from->head.file, &env,
                                   &r->arena, &e[i].headers, &diags, err);
+        if (code >= 0)
+            code = make_outside(r, from, &env, &e[i].outside, err);
         if (code < 0)
             return code;
+        r->blocks.n_endpoints++;
     }
     log_diags(&diags);
-    r->blocks.endpoints = e;
-    r->blocks.n_endpoints = res->n_endpoints;
     return 0;
+}
+
+void free_endpoints(struct runtime *r)
+{
+    for (size_t i = 0; i < r->blocks.n_endpoints; i++)
+        outside_free(r->blocks.endpoints[i].outside);
 }
 
 struct resolver_job {

@@ -178,6 +178,8 @@ static int run(const struct options *o, struct error *err)
     const char *name;
     for (size_t at = 0; (name = options_without_effect(o, &at));)
         log_warn(RUNTIME_SCOPE, "--%s has no effect yet", name);
+    if (o->app_ssl)
+        log_warn(RUNTIME_SCOPE, "--app-ssl is deprecated: use --app-protocol %s", o->app_protocol);
     log_info(RUNTIME_SCOPE, "mTLS is disabled. Skipping certificate request and tls validation");
     int code = start_workers(o, err);
     bool again = true;

@@ -20,9 +20,9 @@ static const struct row {
     { "app-id", OPTION_STR, AT(app_id), "", "name of the app; other apps call it by this", false },
     { "app-port", OPTION_PORT, AT(app_port), "", "port the app listens on; none: no app to call",
       false },
-    { "app-protocol", OPTION_STR, AT(app_protocol), "http", "http, h2c (later: https, grpc, grpcs)",
+    { "app-protocol", OPTION_STR, AT(app_protocol), "http", "http, https, h2c, grpc, grpcs",
       false },
-    { "app-ssl", OPTION_BOOL, AT(app_ssl), "false", "deprecated: https or grpcs to the app", true },
+    { "app-ssl", OPTION_BOOL, AT(app_ssl), "false", "deprecated: https or grpcs to the app" },
     { "app-channel-address", OPTION_STR, AT(app_channel_address), "127.0.0.1",
       "host the app listens on", false },
     { "app-max-concurrency", OPTION_INT, AT(app_max_concurrency), "-1",
@@ -294,6 +294,10 @@ static void settle(struct options *o)
         o->graceful_seconds = 5;
     if (!o->app_protocol[0])
         o->app_protocol = "http";
+    if (o->app_ssl && str_ieq(str_c(o->app_protocol), S("http")))
+        o->app_protocol = "https";
+    else if (o->app_ssl && str_ieq(str_c(o->app_protocol), S("grpc")))
+        o->app_protocol = "grpcs";
 }
 
 int options_parse(int argc, char **argv, struct arena *a, struct options *o, struct error *err)

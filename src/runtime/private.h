@@ -76,6 +76,7 @@ bool component_wanted(const struct runtime *r, const struct component_resource *
 CO int component_open(struct runtime *r, const struct component_resource *c, struct instance **ret,
                       struct error *err) WUR;
 void components_count(struct runtime *r); /* the metric, after the catalog has changed */
+void free_endpoints(struct runtime *r);   /* off the workers */
 /* telemetry.c: metrics and traces as the Configuration wants them. The last spans are sent until
  * then (clock_now_ns()). */
 int telemetry_start(struct runtime *r, struct error *err) WUR;

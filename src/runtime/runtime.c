@@ -22,7 +22,7 @@ enum { ARENA_MAX = 64 << 20 };
 /* As it is written in tables; NULL: none that we speak. */
 static const char *app_protocol(const struct options *o)
 {
-    static const char *const known[] = { "http", "h2c", "grpc" };
+    static const char *const known[] = { "http", "https", "h2c", "grpc", "grpcs" };
     for (size_t i = 0; i < COUNT(known); i++)
         if (str_ieq(str_c(o->app_protocol), str_c(known[i])))
             return known[i];
@@ -52,8 +52,8 @@ static int check_options(const struct options *o, struct error *err)
                     "app-health-probe-timeout must be at most app-health-probe-interval (%lld s)",
                     (long long)o->health_interval_s);
     if (!app_protocol(o))
-        return fail(err, UNIMPLEMENTED, NULL,
-                    "app-protocol %s isn't supported yet: use http, h2c or grpc", o->app_protocol);
+        return fail(err, INVALID, NULL, "app-protocol %s is none of http, https, h2c, grpc, grpcs",
+                    o->app_protocol);
     for (size_t i = 0; i < o->disable_init_endpoints.n; i++) {
         str e = str_c(o->disable_init_endpoints.v[i]);
         if (!str_ieq(e, S("config")) && !str_ieq(e, S("subscribe")))
@@ -549,6 +549,7 @@ void runtime_free(struct runtime *r)
     if (workers_count())
         (void)worker_run(worker_at(0), "close", close_step, r);
     invoker_free(r->blocks.invoker);
+    free_endpoints(r);
     app_free(r->app);
     api_free(r->api);
     resiliency_free(r->resiliency);

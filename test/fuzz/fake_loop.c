@@ -151,6 +151,12 @@ int stream_accept_tls(struct stream *s, struct tls_context *c, struct error *err
     return fail(err, UNAVAILABLE, NULL, "no TLS here");
 }
 
+int tls_context_new(const struct tls_options *o, struct tls_context **ret, struct error *err)
+{
+    (void)o, (void)ret;
+    return fail(err, UNIMPLEMENTED, NULL, "no TLS here");
+}
+
 struct tls_context *tls_context_ref(struct tls_context *c)
 {
     return c;

@@ -16,6 +16,7 @@ import shutil
 import signal
 import socket
 import sqlite3
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -219,7 +220,7 @@ class Server(http.server.ThreadingHTTPServer):
                 s.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request, client_address):
-        if not isinstance(sys.exc_info()[1], ConnectionError):
+        if not isinstance(sys.exc_info()[1], (ConnectionError, ssl.SSLError)):
             super().handle_error(request, client_address)
 
 
@@ -229,7 +230,7 @@ class App:
 
     DISCOVERY = {"/dapr/config": (404,), "/dapr/subscribe": (404,)}
 
-    def __init__(self, on=None, subscribe=None, port=0):
+    def __init__(self, on=None, subscribe=None, port=0, tls=None):
         self.on = dict(on or {})
         if subscribe is not None:
             self.on["GET /dapr/subscribe"] = (200, subscribe, {"Content-Type": "application/json"})
@@ -237,6 +238,9 @@ class App:
         self.requests = []
         self.server = Server(("127.0.0.1", port), Handler)
         self.server.app = self
+        if tls: # an ssl.SSLContext; the handshake is each connection's thread's
+            self.server.socket = tls.wrap_socket(self.server.socket, server_side=True,
+                                                 do_handshake_on_connect=False)
         self.port = self.server.server_address[1]
         threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.05},
                          daemon=True).start()
@@ -263,6 +267,48 @@ class App:
         self.server.shutdown()
         self.server.server_close()
         self.server.break_off()
+
+
+class Pki:
+    """A CA and what it has signed, made by the openssl command; files in `directory`."""
+
+    def __init__(self, directory):
+        self.directory = directory
+        self.run("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+                 "-subj", "/CN=ca", "-days", "2", "-keyout", self.path("ca.key"), "-out", self.path("ca.pem"))
+
+    def path(self, name):
+        return os.path.join(self.directory, name)
+
+    @staticmethod
+    def run(*args):
+        subprocess.run(("openssl",) + args, check=True, stdin=subprocess.DEVNULL,
+                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def sign(self, name, alternative="IP:127.0.0.1,DNS:localhost", days=2):
+        """(certificate, key): paths."""
+        cert, key, request, ext = (self.path(name + s) for s in (".pem", ".key", ".csr", ".ext"))
+        with open(ext, "w") as f:
+            f.write(f"subjectAltName={alternative}\n")
+        self.run("req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+                 "-subj", "/CN=" + name, "-keyout", key, "-out", request)
+        self.run("x509", "-req", "-in", request, "-CA", self.path("ca.pem"), "-CAkey",
+                 self.path("ca.key"), "-CAcreateserial", "-days", str(days), "-extfile", ext, "-out", cert)
+        return cert, key
+
+    def server(self, name="server", client_ca=False, **more):
+        """A context for App(tls=…)."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*self.sign(name, **more))
+        if client_ca:
+            context.load_verify_locations(self.path("ca.pem"))
+            context.verify_mode = ssl.CERT_REQUIRED
+        return context
+
+    @staticmethod
+    def text(path):
+        with open(path) as f:
+            return f.read()
 
 
 def echo(r):

@@ -5,8 +5,9 @@
  * contract shows the answer's metadata beside the error. No connection: -UNAVAILABLE. */
 #include "base/buf.h"
 #include "component/kinds.h"
-#include "http/client.h"
+#include "http/schemes.h"
 #include "loop/worker.h"
+#include "pem.h"
 #include "url.h"
 
 enum { REDIRECTS_MAX = 10, STATUS_TEXT_MAX = 64 };
@@ -17,7 +18,8 @@ struct http_binding {
     int64_t timeout_ns, max_body;
     const char *token, *token_header;
     const char *root_ca, *client_cert, *client_key, *renegotiation;
-    struct http_client *client;
+    struct arena pem; /* what those three hold, or lead to */
+    struct http_schemes *clients;
 };
 
 /* One invocation, redirects included. */
@@ -230,7 +232,7 @@ CO static int read_body(struct invocation *i, struct http_call *call, str *ret)
 
 static bool same_host(const struct binding_url *a, const struct binding_url *b)
 {
-    return strcmp(a->address, b->address) == 0;
+    return strcmp(a->address, b->address) == 0 && a->tls == b->tls;
 }
 
 /* 0: no redirect; 1: the invocation is changed to go on; -CODE. */
@@ -255,18 +257,29 @@ static int redirect(struct invocation *i, const struct http_response *res)
     return 1;
 }
 
+CO static int send(struct invocation *i, struct http_call **ret,
+                   const struct http_response **ret_res)
+{
+    struct http_request req;
+    struct error local = { 0 };
+    struct error *err = i->err ? i->err : &local;
+    int r = make_request(i, &req);
+    if (r)
+        return r;
+    struct http_client *client = http_schemes_get(i->b->clients, i->url.tls, err);
+    if (!client)
+        return -(int)err->code;
+    r = http_call_start(client, i->url.address, &req, i->body, true, ret, err);
+    return r ? r : http_call_response(*ret, ret_res, err);
+}
+
 /* 1: go on with a redirect. */
 CO static int call_once(struct invocation *i, bool may_redirect, struct binding_result *ret,
                         int *ret_status)
 {
-    struct http_request req;
     AUTO(http_call_freep) struct http_call *call = NULL;
     const struct http_response *res;
-    int r = make_request(i, &req);
-    if (!r)
-        r = http_call_start(i->b->client, i->url.address, &req, i->body, true, &call, i->err);
-    if (!r)
-        r = http_call_response(call, &res, i->err);
+    int r = send(i, &call, &res);
     if (r)
         return fail(i->err, (enum code) - r, NULL, "%s: %s", i->url.address,
                     code_name((enum code) - r));
@@ -314,48 +327,66 @@ CO static int http_invoke(void *self, str operation, str data, struct kvs metada
     return r;
 }
 
-static int check_tls(const struct http_binding *b, struct error *err)
+/* The texts live as long as the binding: clients are made when they're needed. */
+CO static int tls_options(struct http_binding *b, struct tls_options *ret, struct error *err)
 {
-    if (*b->root_ca || *b->client_cert || *b->client_key || *b->renegotiation)
-        return fail(err, UNIMPLEMENTED, NULL,
-                    "MTLSRootCA, MTLSClientCert, MTLSClientKey and MTLSRenegotiation need https, "
-                    "which this version does not support");
-    return 0;
+    struct {
+        const char *name, *value;
+        str *to;
+    } pem[] = {
+        { "MTLSRootCA", b->root_ca, &ret->ca },
+        { "MTLSClientCert", b->client_cert, &ret->certificate },
+        { "MTLSClientKey", b->client_key, &ret->key },
+    };
+    int r = 0;
+    for (size_t i = 0; i < COUNT(pem) && !r; i++)
+        r = binding_pem(&b->pem, pem[i].name, pem[i].value, pem[i].to, err);
+    if (!r && !tls_renegotiation_parse(str_c(b->renegotiation), &ret->renegotiation))
+        r = fail(err, INVALID, NULL,
+                 "MTLSRenegotiation '%s' is none of RenegotiateNever, RenegotiateOnceAsClient, "
+                 "RenegotiateFreelyAsClient",
+                 b->renegotiation);
+    return r;
+}
+
+static int check_url(const struct http_binding *b, bool *ret_tls, struct error *err)
+{
+    struct arena a;
+    struct binding_url url;
+    arena_init(&a, KIB(64));
+    int r = binding_url_make(&a, str_c(b->url), S(""), &url, err);
+    *ret_tls = !r && url.tls;
+    arena_done(&a);
+    return r;
 }
 
 CO static int http_open(void *self, const struct component_env *env, struct error *err)
 {
     struct http_binding *b = self;
-    struct arena a;
-    struct binding_url url;
+    struct http_schemes_config config = { .client.dial_timeout_ns = SEC(15) };
+    arena_init(&b->pem, MIB(4));
     if (b->timeout_ns <= 0)
         return fail(err, INVALID, NULL, "responseTimeout must be more than 0");
-    int r = check_tls(b, err);
-    if (r)
-        return r;
-    arena_init(&a, KIB(64));
-    r = binding_url_make(&a, str_c(b->url), S(""), &url, err);
-    arena_done(&a);
-    if (r)
-        return r;
-    b->client = http_client_new(&(struct http_client_config){ .dial_timeout_ns = SEC(15) });
-    return b->client ? 0 : fail(err, EXHAUSTED, NULL, "out of memory for the HTTP client");
+    int r = check_url(b, &config.secure, err);
+    if (!r)
+        r = tls_options(b, &config.tls, err);
+    config.secure = config.secure || config.tls.ca.n || config.tls.certificate.n;
+    return r ? r : http_schemes_new(&config, &b->clients, err);
 }
 
-static void free_client(void *arg)
+static void free_clients(void *arg)
 {
-    http_client_free(arg);
+    http_schemes_free(arg);
 }
 
 CO static void http_close(void *self)
 {
     struct http_binding *b = self;
-    if (!b->client)
-        return;
     SHIELD();
-    while (blocking(free_client, b->client)) /* it waits for all workers: not on one of them */
+    while (b->clients && blocking(free_clients, b->clients)) /* waits for all workers: not on one */
         (void)fiber_sleep(MS(10));
-    b->client = NULL;
+    b->clients = NULL;
+    arena_done(&b->pem);
 }
 
 static const char *const http_operations[] = {
@@ -368,7 +399,7 @@ static const struct cfg_field http_fields[] = {
       .off = offsetof(struct http_binding, url),
       .flags = CFG_REQUIRED,
       .doc =
-          "the endpoint, http://host:port/path; the metadata 'path' of a call is put behind it" },
+          "the endpoint, https://host:port/path; the metadata 'path' of a call is put behind it" },
     { .name = "errorIfNot2XX",
       .kind = CFG_BOOL,
       .off = offsetof(struct http_binding, error_if_not_2xx),
@@ -397,21 +428,23 @@ static const struct cfg_field http_fields[] = {
       .kind = CFG_STR,
       .off = offsetof(struct http_binding, root_ca),
       .flags = CFG_SECRET,
-      .doc = "needs https: refused by this version" },
+      .doc = "PEM, or a file with it: what the server's certificate must lead to; default: the "
+             "system's" },
     { .name = "MTLSClientCert",
       .kind = CFG_STR,
       .off = offsetof(struct http_binding, client_cert),
       .flags = CFG_SECRET,
-      .doc = "needs https: refused by this version" },
+      .doc = "PEM, or a file with it: our certificate, with MTLSClientKey" },
     { .name = "MTLSClientKey",
       .kind = CFG_STR,
       .off = offsetof(struct http_binding, client_key),
       .flags = CFG_SECRET,
-      .doc = "needs https: refused by this version" },
+      .doc = "PEM, or a file with it: the key of MTLSClientCert" },
     { .name = "MTLSRenegotiation",
       .kind = CFG_STR,
       .off = offsetof(struct http_binding, renegotiation),
-      .doc = "needs https: refused by this version" },
+      .doc = "TLS 1.2: RenegotiateNever (default), RenegotiateOnceAsClient or "
+             "RenegotiateFreelyAsClient" },
 };
 
 const struct binding_ops bindings_http = {

@@ -69,14 +69,9 @@ static int basic_auth(struct arena *a, str userinfo, str *ret, struct error *err
 
 static int check_scheme(const struct uri *u, str text, struct error *err)
 {
-    if (str_ieq(u->scheme, S("http")))
+    if (str_ieq(u->scheme, S("http")) || str_ieq(u->scheme, S("https")))
         return 0;
-    if (str_ieq(u->scheme, S("https")))
-        return fail(err, UNIMPLEMENTED, NULL,
-                    STR_FMT ": https is not supported by this version: use http, or a TLS proxy "
-                            "beside it",
-                    STR_ARG(shown(text)));
-    return fail(err, INVALID, NULL, STR_FMT ": a URL must begin with http://",
+    return fail(err, INVALID, NULL, STR_FMT ": a URL must begin with http:// or https://",
                 STR_ARG(shown(text)));
 }
 
@@ -98,10 +93,11 @@ static int fill(struct arena *a, str text, struct binding_url *ret, struct error
     int r = parse(text, &u, err);
     if (r)
         return r;
-    struct binding_url url = { .text = text };
+    struct binding_url url = { .text = text, .tls = str_ieq(u.scheme, S("https")) };
+    unsigned usual = url.tls ? 443 : 80;
     const char *open = u.ipv6 ? "[" : "", *close = u.ipv6 ? "]" : "";
     str host = arena_printf(a, "%s" STR_FMT "%s", open, STR_ARG(u.host), close);
-    url.address = arena_printf(a, STR_FMT ":%u", STR_ARG(host), u.port ? u.port : 80u).p;
+    url.address = arena_printf(a, STR_FMT ":%u", STR_ARG(host), u.port ? u.port : usual).p;
     url.authority = u.port ? str_c(url.address) : host;
     const char *slash = u.path.n ? "" : "/", *mark = u.query.n ? "?" : "";
     str part[] = { str_c(slash), u.path, str_c(mark), u.query };
@@ -132,44 +128,14 @@ int binding_url_make(struct arena *a, str base, str path, struct binding_url *re
     return r ? r : fill(a, text, ret, err);
 }
 
-/* Everything of url before its path. */
-static str origin(const struct binding_url *url)
-{
-    size_t scheme = S("http://").n;
-    return str_take(url->text, scheme + strcspn(url->text.p + scheme, "/?#"));
-}
-
-static str folder(str target)
-{
-    str path, query;
-    (void)str_cut(target, '?', &path, &query);
-    while (path.n && path.p[path.n - 1] != '/')
-        path.n--;
-    return path;
-}
-
-static bool is_absolute(str location)
-{
-    ptrdiff_t mark = str_find(location, S("://"));
-    for (ptrdiff_t i = 0; i < mark; i++)
-        if (location.p[i] == '/' || location.p[i] == '?' || location.p[i] == '#')
-            return false;
-    return mark > 0;
-}
-
 int binding_url_follow(struct arena *a, const struct binding_url *from, str location,
                        struct binding_url *ret, struct error *err)
 {
-    str part[3] = { origin(from), S(""), location };
-    if (is_absolute(location))
-        part[0] = S("");
-    else if (str_starts(location, S("//")))
-        part[0] = S("http:");
-    else if (!str_starts(location, S("/")))
-        part[1] = folder(from->target);
-    str text = arena_join(a, part, COUNT(part));
-    if (!text.p)
+    str text;
+    int r = escape(a, location, &text, err);
+    if (r)
+        return r;
+    if (uri_resolve(a, from->text, text, &text))
         return out_of_memory(err);
-    int r = escape(a, text, &text, err);
-    return r ? r : fill(a, text, ret, err);
+    return fill(a, text, ret, err);
 }

@@ -8,6 +8,7 @@
 #include "base/error.h"
 
 struct binding_url {
+    bool tls;            /* https */
     str text;            /* as given, characters escaped that a URL can't have */
     const char *address; /* "host:port", for the dial */
     str authority;       /* Host header */
@@ -15,8 +16,7 @@ struct binding_url {
     str basic;           /* value of Authorization when the URL names a user; else empty */
 };
 
-/* base and path joined by exactly one slash; an empty path adds nothing. Only http:// works: the
- * error for https:// says so. */
+/* base and path joined by exactly one slash; an empty path adds nothing. */
 int binding_url_make(struct arena *a, str base, str path, struct binding_url *ret,
                      struct error *err) WUR;
 /* What a Location header means, seen from `from`. */

@@ -4,6 +4,9 @@
 
 #include "base/buf.h"
 #include "http/server.h"
+#include "test/certs.h"
+
+#include <unistd.h>
 
 /* ---- URLs ---- */
 
@@ -19,6 +22,8 @@ TEST(urls_are_joined_and_taken_apart)
         { "http://h", "b c?d=\xc3\xa9", "h:80", "h", "/b%20c?d=%C3%A9", "" },
         { "HTTP://h/%2f", "%41?x#frag", "h:80", "h", "/%2f/%41?x", "" },
         { "http://h?x=1", "", "h:80", "h", "/?x=1", "" },
+        { "https://h/a", "", "h:443", "h", "/a", "" },
+        { "HTTPS://h:80/a", "", "h:80", "h:80", "/a", "" },
         { "http://[::1]:5/a", "", "[::1]:5", "[::1]:5", "/a", "" },
         { "http://[::1]", "", "[::1]:80", "[::1]", "/", "" },
         { "http://u:p%40@h/a", "", "h:80", "h", "/a", "Basic dTpwQA==" },
@@ -55,7 +60,7 @@ TEST(bad_urls_are_refused)
         { "http://:80/", "", -INVALID, "" },
         { "http://h", "a\r\nX: y", -INVALID, "control character" },
         { "http://h:99999/", "", -INVALID, "" },
-        { "https://user:secret@h/a", "", -UNIMPLEMENTED, "https is not supported" },
+        { "ftp://user:secret@h/a", "", -INVALID, "must begin with http://" },
     };
     EACH (row, w) {
         struct arena a;
@@ -75,9 +80,13 @@ TEST(redirects_are_resolved)
     static const struct {
         const char *location, *address, *target;
     } row[] = {
-        { "/x?y", "h:80", "/x?y" },     { "x", "h:80", "/a/x" },
-        { "../x", "h:80", "/a/../x" },  { "//other:5/x", "other:5", "/x" },
-        { "http://o/x", "o:80", "/x" }, { "x?u=http://z/", "h:80", "/a/x?u=http://z/" },
+        { "/x?y", "h:80", "/x?y" },
+        { "x", "h:80", "/a/x" },
+        { "../x", "h:80", "/x" },
+        { "//other:5/x", "other:5", "/x" },
+        { "http://o/x", "o:80", "/x" },
+        { "https://o/x", "o:443", "/x" },
+        { "x?u=http://z/", "h:80", "/a/x?u=http://z/" },
     };
     EACH (row, w) {
         struct arena a;
@@ -97,6 +106,7 @@ TEST(redirects_are_resolved)
 
 struct site {
     struct http_server *server;
+    struct tls_context *tls;     /* NULL: plain */
     char url[64], other_url[64]; /* the same by another name of the host */
     struct error err;
     int result;
@@ -145,7 +155,7 @@ CO static void serve(void *arg, struct http_exchange *x)
     } else if (str_eq(path, S("/away"))) {
         reply_redirect(x, 307, arena_printf(x->arena, "%s/landed", site->other_url));
     } else if (str_eq(path, S("/tls"))) {
-        reply_redirect(x, 302, S("https://127.0.0.1/"));
+        reply_redirect(x, 302, S("https://127.0.0.1:1/"));
     } else if (str_eq(path, S("/slow"))) {
         (void)fiber_sleep(SEC(20));
     } else if (str_eq(path, S("/cut"))) {
@@ -160,7 +170,7 @@ CO static void serve(void *arg, struct http_exchange *x)
 static void open_site(void *arg)
 {
     struct site *s = arg;
-    struct http_server_config config = { .handle = serve, .arg = s };
+    struct http_server_config config = { .handle = serve, .arg = s, .tls = s->tls };
     s->result = http_server_open("127.0.0.1:0", &config, &s->server, &s->err);
 }
 
@@ -171,12 +181,19 @@ static void close_site(void *arg)
     http_server_free(s->server);
 }
 
+CO static void site_open_tls(struct site *s, struct tls_context *tls)
+{
+    *s = (struct site){ .tls = tls };
+    const char *scheme = tls ? "https" : "http";
+    REQUIRE(blocking(open_site, s) == 0 && s->result == 0, "%s", s->err.text);
+    unsigned port = http_server_port(s->server);
+    snprintf(s->url, sizeof s->url, "%s://127.0.0.1:%u", scheme, port);
+    snprintf(s->other_url, sizeof s->other_url, "%s://localhost:%u", scheme, port);
+}
+
 CO static void site_open(struct site *s)
 {
-    *s = (struct site){ 0 };
-    REQUIRE(blocking(open_site, s) == 0 && s->result == 0, "%s", s->err.text);
-    snprintf(s->url, sizeof s->url, "http://127.0.0.1:%u", http_server_port(s->server));
-    snprintf(s->other_url, sizeof s->other_url, "http://localhost:%u", http_server_port(s->server));
+    site_open_tls(s, NULL);
 }
 
 CO static void site_close(struct site *s)
@@ -398,7 +415,7 @@ TEST_LOOP(redirects_are_followed)
         { "/redirect/307", "post", "POST /landed?x=1\n", 0 },
         { "/redirect/308", "put", "PUT /landed?x=1\n", 0 },
         { "/loop", "get", "stopped after 10 redirects", -UNKNOWN },
-        { "/tls", "get", "https is not supported", -UNIMPLEMENTED },
+        { "/tls", "get", "cannot connect to 127.0.0.1:1", -UNAVAILABLE },
     };
     struct site s;
     struct fixture f;
@@ -468,14 +485,97 @@ TEST_LOOP(nobody_there_is_unavailable)
     fixture_close(&f);
 }
 
+static struct tls_context *site_tls(const struct cert *ca, const struct cert *leaf)
+{
+    struct tls_options o = { .server = true,
+                             .ca = ca->pem,
+                             .certificate = leaf->pem,
+                             .key = leaf->key_pem,
+                             .client_auth = TLS_CLIENT_MUST };
+    struct tls_context *c;
+    struct error err = { 0 };
+    REQUIRE(tls_context_new(&o, &c, &err) == 0, "%s", err.text);
+    return c;
+}
+
+/* As text, and as files. */
+CO static void talk_mutually(const struct site *s, const char *ca, const char *cert,
+                             const char *key)
+{
+    struct fixture f;
+    struct call c;
+    const char *md[] = { "url",
+                         s->url,
+                         "MTLSRootCA",
+                         ca,
+                         "MTLSClientCert",
+                         cert,
+                         "MTLSClientKey",
+                         key,
+                         "responseTimeout",
+                         "20s",
+                         "MTLSRenegotiation",
+                         "RenegotiateOnceAsClient",
+                         NULL };
+    const char *const path[] = { "path", "/redirect/307", NULL };
+    CHECK_OK(fixture_open(&f, "bindings.http", md, NULL), "%s", f.err.text);
+    invoke(&f, "post", "body", path, &c);
+    CHECK_OK(c.result, "%s", c.err.text);
+    CHECK(reported(&c, "POST /landed?x=1\n"), STR_FMT, STR_ARG(c.ret.data));
+    arena_done(&c.arena);
+    fixture_close(&f);
+}
+
+TEST_LOOP(https_is_spoken_with_certificates_of_both_sides)
+{
+    struct cert ca = cert_make(&(struct cert_spec){ .name = "ca", .ca = true }, NULL);
+    struct cert leaf =
+        cert_make(&(struct cert_spec){ .name = "s", .alternative = "IP:127.0.0.1" }, &ca);
+    struct tls_context *tls = site_tls(&ca, &leaf);
+    char *file[] = { cert_file(ca.pem), cert_file(leaf.pem), cert_file(leaf.key_pem) };
+    struct site s;
+    struct fixture f;
+    struct call c;
+    site_open_tls(&s, tls);
+    talk_mutually(&s, ca.pem.p, leaf.pem.p, leaf.key_pem.p);
+    talk_mutually(&s, file[0], file[1], file[2]);
+
+    open_on(&f, s.url, "MTLSRootCA", ca.pem.p); /* no certificate of ours */
+    invoke(&f, "get", "", NULL, &c);
+    CHECK_EQ(c.result, -UNAVAILABLE);
+    CHECK(strstr(c.err.text, "certificate required"), "%s", c.err.text);
+    arena_done(&c.arena);
+    fixture_close(&f);
+
+    open_on(&f, s.url, NULL, NULL); /* the system's roots don't know it */
+    invoke(&f, "get", "", NULL, &c);
+    CHECK_EQ(c.result, -UNAVAILABLE);
+    CHECK(strstr(c.err.text, "unable to get local issuer certificate"), "%s", c.err.text);
+    arena_done(&c.arena);
+    fixture_close(&f);
+
+    site_close(&s);
+    tls_context_unref(tls);
+    for (size_t i = 0; i < COUNT(file); i++) {
+        CHECK_OK(unlink(file[i]));
+        mem_free(file[i]);
+    }
+    cert_done(&leaf);
+    cert_done(&ca);
+}
+
 TEST_LOOP(bad_configuration_is_refused)
 {
     static const struct {
         const char *url, *key, *value, *says;
         int want;
     } row[] = {
-        { "https://example.org/", NULL, NULL, "https is not supported", -UNIMPLEMENTED },
-        { "http://h", "MTLSClientCert", "-----BEGIN", "need https", -UNIMPLEMENTED },
+        { "https://h", "MTLSClientCert", "-----BEGIN", "needs its private key", -INVALID },
+        { "https://h", "MTLSClientKey", "-----BEGIN", "needs its private key", -INVALID },
+        { "http://h", "MTLSRootCA", "-----BEGIN", "CA certificate", -INVALID },
+        { "https://h", "MTLSRootCA", "/no/such/file", "MTLSRootCA: neither PEM nor a file",
+          -INVALID },
+        { "https://h", "MTLSRenegotiation", "Sometimes", "RenegotiateNever", -INVALID },
         { "http://h", "responseTimeout", "0s", "responseTimeout", -INVALID },
         { "http://h", "responseTimeout", "soon", "responseTimeout", -INVALID },
         { "not a url", NULL, NULL, "", -INVALID },

@@ -195,6 +195,60 @@ static void malformed_uris_are_refused(void **state)
     }
 }
 
+static void references_are_resolved_as_in_rfc_3986(void **state)
+{
+    static const char *const base = "http://a/b/c/d;p?q";
+    static const struct {
+        const char *base, *ref, *want;
+    } row[] = {
+        { base, "g:h", "g:h" },
+        { base, "g", "http://a/b/c/g" },
+        { base, "./g", "http://a/b/c/g" },
+        { base, "g/", "http://a/b/c/g/" },
+        { base, "/g", "http://a/g" },
+        { base, "//g", "http://g" },
+        { base, "?y", "http://a/b/c/d;p?y" },
+        { base, "g?y", "http://a/b/c/g?y" },
+        { base, "#s", "http://a/b/c/d;p?q" },
+        { base, "g#s", "http://a/b/c/g" },
+        { base, ";x", "http://a/b/c/;x" },
+        { base, "", "http://a/b/c/d;p?q" },
+        { base, ".", "http://a/b/c/" },
+        { base, "./", "http://a/b/c/" },
+        { base, "..", "http://a/b/" },
+        { base, "../", "http://a/b/" },
+        { base, "../g", "http://a/b/g" },
+        { base, "../..", "http://a/" },
+        { base, "../../g", "http://a/g" },
+        { base, "../../../g", "http://a/g" },
+        { base, "../../../../g", "http://a/g" },
+        { base, "/./g", "http://a/g" },
+        { base, "/../g", "http://a/g" },
+        { base, "g.", "http://a/b/c/g." },
+        { base, ".g", "http://a/b/c/.g" },
+        { base, "..g", "http://a/b/c/..g" },
+        { base, "./../g", "http://a/b/g" },
+        { base, "g/./h", "http://a/b/c/g/h" },
+        { base, "g/../h", "http://a/b/c/h" },
+        { base, "g;x=1/../y", "http://a/b/c/y" },
+        { base, "g?y/../x", "http://a/b/c/g?y/../x" },
+        { base, "x?u=http://z/../y", "http://a/b/c/x?u=http://z/../y" },
+        { base, "https://o:1/x/../y", "https://o:1/y" },
+        { base, "a//b/../c", "http://a/b/c/a//c" },
+        { "https://h", "x", "https://h/x" },
+        { "https://h", "", "https://h" },
+        { "https://h?q", "x/y", "https://h/x/y" },
+        { "https://h?q", "?z", "https://h?z" },
+        { "https://h#f", "/", "https://h/" },
+        { "https://u@h:1/a/b#f", "../../c", "https://u@h:1/c" },
+    };
+    for (size_t i = 0; i < COUNT(row); i++) {
+        str got;
+        assert_int_equal(uri_resolve(&arena, str_c(row[i].base), str_c(row[i].ref), &got), 0);
+        check_str(got, str_c(row[i].want), row[i].ref);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -206,6 +260,7 @@ int main(void)
         cmocka_unit_test(full_arena_ends_the_walk_visibly),
         cmocka_unit_test(paths_are_cleaned_as_in_go),
         cmocka_unit_test(uris_fall_into_their_parts),
+        cmocka_unit_test(references_are_resolved_as_in_rfc_3986),
         cmocka_unit_test(malformed_uris_are_refused),
     };
     return cmocka_run_group_tests_name("uri", tests, start, finish);

@@ -209,7 +209,7 @@ TEST(options_that_make_no_sense_are_refused)
         { "--mode=kubernetes", "mode kubernetes isn't supported yet" },
         { "--app-id=", "app-id is required" },
         { "--app-id=a.b", "can't contain a dot" },
-        { "--app-protocol=grpcs", "isn't supported yet" },
+        { "--app-protocol=gopher", "none of http, https, h2c, grpc, grpcs" },
         { "--app-health-probe-timeout=9999999", "app-health-probe-timeout" },
         { "--disable-init-endpoints=nothing", "neither config nor subscribe" },
     };
