@@ -71,7 +71,7 @@ char *pb_text(struct arena *a, str s)
     return arena_cstr(a, s);
 }
 
-/* Backwards: of two entries with one key the last counts in a map, and the first for kvs_get(). */
+/* Of two entries with one key the last counts in a map, as it does for kvs_get(). */
 int pb_kvs(struct arena *a, entry *const *v, size_t n, struct kvs *ret)
 {
     *ret = (struct kvs){ 0 };
@@ -81,7 +81,7 @@ int pb_kvs(struct arena *a, entry *const *v, size_t n, struct kvs *ret)
     if (!kv)
         return -EXHAUSTED;
     for (size_t i = 0; i < n; i++)
-        kv[i] = (struct kv){ pb_str(v[n - 1 - i]->key), pb_str(v[n - 1 - i]->value) };
+        kv[i] = (struct kv){ pb_str(v[i]->key), pb_str(v[i]->value) };
     *ret = (struct kvs){ kv, n };
     return 0;
 }

@@ -174,9 +174,14 @@ class Callee(harness.Case):
             self.stream(frames)
 
     def test_unknown_methods_are_unimplemented(self):
-        for path in (f"/{SERVICE}/CallActor", f"/{SERVICE}/Nothing", "/x.Y/Z"):
+        for path in (f"/{SERVICE}/CallActor", f"/{SERVICE}/Nothing"):
             code, _ = self.code(self.channel.unary_unary(path), b"")
             self.assertEqual(code, grpc.StatusCode.UNIMPLEMENTED)
+
+    def test_a_service_of_the_apps_wants_to_know_whose(self):
+        code, details = self.code(self.channel.unary_unary("/x.Y/Z"), b"")
+        self.assertEqual(code, grpc.StatusCode.UNKNOWN)
+        self.assertIn("required metadata dapr-callee-app-id or dapr-app-id not found", details)
 
     def test_an_unreachable_app_is_an_error_that_says_so(self):
         self.a.close()
