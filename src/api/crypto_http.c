@@ -169,3 +169,89 @@ CO void subtle_get_key_route(struct request *r)
     json_w_object_end(&w);
     reply_buf(r, 200, &text);
 }
+
+/* ---- whole messages: the body streams in, the answer streams out ---- */
+
+CO static int read_body(void *arg, str *ret, struct error *err)
+{
+    struct request *r = arg;
+    int code = http_read(r->x, ret);
+    if (code == -RANGE)
+        return fail(err, INVALID, "ERR_BODY_READ", "failed to read request body: stream too large");
+    return code < 0 ? fail(err, (enum code) - code, "ERR_BODY_READ", "failed to read request body")
+                    : code;
+}
+
+/* The answer begins with its first piece: until then a failure has its status. */
+CO static int write_answer(void *arg, str data, struct error *err)
+{
+    struct request *r = arg;
+    int code = 0;
+    if (!r->x->started) {
+        struct http_headers h;
+        http_headers_init(&h, r->a);
+        code = http_headers_add(&h, S("Content-Type"), S("application/octet-stream"));
+        if (code >= 0)
+            code = http_reply_start(r->x, 200, &h, -1);
+    }
+    if (code >= 0)
+        code = http_reply_write(r->x, data);
+    return code < 0 ? fail(err, (enum code) - code, NULL, "the caller has left") : 0;
+}
+
+CO static void finish(struct request *r, int code, const struct error *err)
+{
+    struct error own = { 0 };
+    if (code >= 0 && !r->x->started) /* an empty message */
+        code = write_answer(r, S(""), &own);
+    if (code < 0)
+        reply_error(r->x, err->code ? err : &own);
+    else
+        (void)http_reply_end(r->x, NULL);
+}
+
+static int needed_header(struct request *r, const char *name, str *ret, struct error *err)
+{
+    *ret = http_headers_get(&r->x->req.headers, str_c(name));
+    return ret->n ? 0
+                  : fail(err, INVALID, "ERR_BAD_REQUEST", "invalid request: missing header '%s'",
+                         name);
+}
+
+static int read_options(struct request *r, struct encryption_options *o, struct error *err)
+{
+    struct http_headers *h = &r->x->req.headers;
+    *o = (struct encryption_options){
+        .decryption_key = http_headers_get(h, S("dapr-decryption-key-name")),
+        .omit_key = str_truthy(http_headers_get(h, S("dapr-omit-decryption-key-name"))),
+        .cipher = http_headers_get(h, S("dapr-data-encryption-cipher")),
+    };
+    int code = needed_header(r, "dapr-key-name", &o->key, err);
+    return code < 0 ? code : needed_header(r, "dapr-key-wrap-algorithm", &o->algorithm, err);
+}
+
+CO void crypto_encrypt_route(struct request *r)
+{
+    struct error err = { 0 };
+    struct instance *provider;
+    struct encryption_options o;
+    struct crypto_stream s = { read_body, write_answer, r };
+    int code = crypto_find(r->b, r->part[0], &provider, &err);
+    if (code >= 0)
+        code = read_options(r, &o, &err);
+    if (code >= 0)
+        code = block_crypto_seal(r->b, provider, &o, &s, &err);
+    finish(r, code, &err);
+}
+
+CO void crypto_decrypt_route(struct request *r)
+{
+    struct error err = { 0 };
+    struct instance *provider;
+    struct crypto_stream s = { read_body, write_answer, r };
+    str key = http_headers_get(&r->x->req.headers, S("dapr-key-name"));
+    int code = crypto_find(r->b, r->part[0], &provider, &err);
+    if (code >= 0)
+        code = block_crypto_open(r->b, provider, key, &s, &err);
+    finish(r, code, &err);
+}

@@ -180,3 +180,73 @@ CO int block_crypto_verify(struct blocks *b, struct instance *provider,
     *ret = call.valid;
     return 0;
 }
+
+/* ---- whole messages ---- */
+
+struct sealing {
+    struct blocks *b;
+    struct instance *provider;
+    enum crypto_op op;
+    const struct crypto_stream *s;
+};
+
+CO static int stream_read(void *arg, str *ret, struct error *err)
+{
+    struct sealing *x = arg;
+    return x->s->read(x->s->arg, ret, err);
+}
+
+CO static int stream_write(void *arg, str data, struct error *err)
+{
+    struct sealing *x = arg;
+    return x->s->write(x->s->arg, data, err);
+}
+
+CO static int stream_key(void *arg, str name, str algorithm, str in, struct arena *a, str *ret,
+                         struct error *err)
+{
+    struct sealing *x = arg;
+    struct provider *p = x->provider->extra;
+    struct crypto_input input = { .key = name, .algorithm = algorithm, .data = in };
+    struct crypto_output out;
+    struct run_call call = {
+        .provider = x->provider, .op = x->op, .in = &input, .arena = a, .ret = &out
+    };
+    uint64_t start = clock_now_ns();
+    int r = guard_call(p->policy, S(""), try_run, &call, err);
+    count(x->b, x->provider, &p->op, "crypto_op", start, r);
+    if (r >= 0)
+        *ret = out.data;
+    else if (err)
+        log_debug(SCOPE, "the key of a message: %s", err->text);
+    return r;
+}
+
+static int message_failed(int r, const struct error *cause, struct error *err)
+{
+    if (r >= 0)
+        return 0;
+    if (cause->tag) /* of the stream, which knows better */
+        return fail(err, cause->code, cause->tag, "%s", cause->text);
+    return fail(err, r == -CANCELLED ? CANCELLED : INTERNAL, "ERR_CRYPTO",
+                "failed to perform operation: %s", cause->text);
+}
+
+CO int block_crypto_seal(struct blocks *b, struct instance *provider,
+                         const struct encryption_options *o, const struct crypto_stream *s,
+                         struct error *err)
+{
+    struct sealing x = { b, provider, CRYPTO_WRAP, s };
+    struct encryption_io io = { stream_read, stream_write, stream_key, &x };
+    struct error cause = { 0 };
+    return message_failed(encryption_seal(o, &io, &cause), &cause, err);
+}
+
+CO int block_crypto_open(struct blocks *b, struct instance *provider, str key,
+                         const struct crypto_stream *s, struct error *err)
+{
+    struct sealing x = { b, provider, CRYPTO_UNWRAP, s };
+    struct encryption_io io = { stream_read, stream_write, stream_key, &x };
+    struct error cause = { 0 };
+    return message_failed(encryption_open(key, &io, &cause), &cause, err);
+}

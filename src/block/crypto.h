@@ -6,6 +6,7 @@
 #pragma once
 
 #include "block/block.h"
+#include "block/encryption.h"
 #include "component/crypto.h"
 
 enum crypto_op { CRYPTO_ENCRYPT, CRYPTO_DECRYPT, CRYPTO_WRAP, CRYPTO_UNWRAP, CRYPTO_SIGN };
@@ -22,3 +23,17 @@ CO int block_crypto_run(struct blocks *b, struct instance *provider, enum crypto
 /* in->tag is the signature. */
 CO int block_crypto_verify(struct blocks *b, struct instance *provider,
                            const struct crypto_input *in, bool *ret, struct error *err) WUR;
+
+/* ---- whole messages, by the contract's scheme (encryption.h) ---- */
+
+struct crypto_stream { /* as in struct encryption_io */
+    CO int (*read)(void *arg, str *ret, struct error *err);
+    CO int (*write)(void *arg, str data, struct error *err);
+    void *arg;
+};
+CO int block_crypto_seal(struct blocks *b, struct instance *provider,
+                         const struct encryption_options *o, const struct crypto_stream *s,
+                         struct error *err) WUR;
+/* key: empty = the one that the message names. */
+CO int block_crypto_open(struct blocks *b, struct instance *provider, str key,
+                         const struct crypto_stream *s, struct error *err) WUR;

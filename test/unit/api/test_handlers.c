@@ -339,3 +339,34 @@ TEST_CO(subtle_crypto_over_http)
     run(&f, rows, COUNT(rows));
     fixture_close(&f);
 }
+
+TEST_CO(messages_are_encrypted_over_http)
+{
+    static const struct row rows[] = {
+        { "PUT /v1.0-alpha1/crypto/x/encrypt", NULL, "text", 400, "ERR_CRYPTO_PROVIDER_NOT_FOUND" },
+        { "PUT /v1.0-alpha1/crypto/c/encrypt", NULL, "text", 400,
+          "invalid request: missing header 'dapr-key-name'" },
+        { "PUT /v1.0-alpha1/crypto/c/encrypt", "dapr-key-name: k", "text", 400,
+          "missing header 'dapr-key-wrap-algorithm'" },
+        { "PUT /v1.0-alpha1/crypto/c/encrypt", "dapr-key-name: k\ndapr-key-wrap-algorithm: rot13",
+          "text", 500, "failed to perform operation: option Algorithm is not valid" },
+        { "PUT /v1.0-alpha1/crypto/c/decrypt", NULL, "text", 500,
+          "failed to perform operation: invalid header" },
+    };
+    static const char *const headers[] = {
+        "dapr-key-name: k\ndapr-key-wrap-algorithm: AES",
+        "dapr-key-name: k\ndapr-key-wrap-algorithm: rsa\n"
+        "dapr-data-encryption-cipher: chacha20-poly1305",
+    };
+    struct fixture f;
+    fixture_open(&f, NULL);
+    fixture_add(&f, "crypto", "c", NULL);
+    run(&f, rows, COUNT(rows));
+    EACH (headers, h) {
+        struct reply r = fixture_call(&f, "PUT /v1.0-alpha1/crypto/c/encrypt", *h, "some text");
+        CHECK_EQ(r.status, 200);
+        CHECK_STR(http_headers_get(&r.headers, S("Content-Type")), "application/octet-stream");
+        CHECK(str_starts(r.body, S("dapr.io/enc/v1\n{\"k\":\"k\",")));
+    }
+    fixture_close(&f);
+}
