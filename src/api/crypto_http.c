@@ -170,44 +170,73 @@ CO void subtle_get_key_route(struct request *r)
     reply_buf(r, 200, &text);
 }
 
-/* ---- whole messages: the body streams in, the answer streams out ---- */
+/* ---- whole messages ---- */
+
+enum { KEPT_MAX = 64 << 20, KEPT_MORE = 128 << 10 };
+
+/* Most HTTP/1.1 clients don't read before they have sent all: what is ready is kept until then, as
+ * far as there is room. Over HTTP/2 it streams. */
+struct passing {
+    struct request *r;
+    struct buf kept;
+    bool read_all;
+};
+
+static void passing_init(struct passing *p, struct request *r)
+{
+    uint64_t max = r->config->max_body_bytes ? r->config->max_body_bytes : KEPT_MAX;
+    *p = (struct passing){ .r = r, .read_all = r->x->version == 20 };
+    buf_init(&p->kept, (size_t)(max + max / 2048) + KEPT_MORE); /* a tag each 64 KiB, a header */
+}
 
 CO static int read_body(void *arg, str *ret, struct error *err)
 {
-    struct request *r = arg;
-    int code = http_read(r->x, ret);
+    struct passing *p = arg;
+    int code = http_read(p->r->x, ret);
+    p->read_all = p->read_all || code <= 0;
     if (code == -RANGE)
         return fail(err, INVALID, "ERR_BODY_READ", "failed to read request body: stream too large");
     return code < 0 ? fail(err, (enum code) - code, "ERR_BODY_READ", "failed to read request body")
                     : code;
 }
 
-/* The answer begins with its first piece: until then a failure has its status. */
+CO static int start(struct request *r)
+{
+    struct http_headers h;
+    http_headers_init(&h, r->a);
+    int code = http_headers_add(&h, S("Content-Type"), S("application/octet-stream"));
+    return code < 0 ? code : http_reply_start(r->x, 200, &h, -1);
+}
+
+/* Until the answer begins a failure has its status. */
 CO static int write_answer(void *arg, str data, struct error *err)
 {
-    struct request *r = arg;
-    int code = 0;
-    if (!r->x->started) {
-        struct http_headers h;
-        http_headers_init(&h, r->a);
-        code = http_headers_add(&h, S("Content-Type"), S("application/octet-stream"));
-        if (code >= 0)
-            code = http_reply_start(r->x, 200, &h, -1);
+    struct passing *p = arg;
+    if (!p->read_all) {
+        buf_put(&p->kept, data);
+        if (buf_ok(&p->kept))
+            return 0;
+        p->read_all = true; /* no room: from here on the client has to read as well */
     }
-    if (code >= 0)
-        code = http_reply_write(r->x, data);
+    int code = p->r->x->started ? 0 : start(p->r);
+    if (code >= 0 && p->kept.len)
+        code = http_reply_write(p->r->x, buf_str(&p->kept));
+    if (code >= 0 && data.n)
+        code = http_reply_write(p->r->x, data);
+    buf_done(&p->kept);
     return code < 0 ? fail(err, (enum code) - code, NULL, "the caller has left") : 0;
 }
 
-CO static void finish(struct request *r, int code, const struct error *err)
+CO static void finish(struct passing *p, int code, struct error *err)
 {
-    struct error own = { 0 };
-    if (code >= 0 && !r->x->started) /* an empty message */
-        code = write_answer(r, S(""), &own);
+    p->read_all = true;
+    if (code >= 0) /* what is kept, or an empty message */
+        code = write_answer(p, S(""), err);
     if (code < 0)
-        reply_error(r->x, err->code ? err : &own);
+        reply_error(p->r->x, err);
     else
-        (void)http_reply_end(r->x, NULL);
+        (void)http_reply_end(p->r->x, NULL);
+    buf_done(&p->kept);
 }
 
 static int needed_header(struct request *r, const char *name, str *ret, struct error *err)
@@ -235,23 +264,27 @@ CO void crypto_encrypt_route(struct request *r)
     struct error err = { 0 };
     struct instance *provider;
     struct encryption_options o;
-    struct crypto_stream s = { read_body, write_answer, r };
+    struct passing p;
+    struct crypto_stream s = { read_body, write_answer, &p };
+    passing_init(&p, r);
     int code = crypto_find(r->b, r->part[0], &provider, &err);
     if (code >= 0)
         code = read_options(r, &o, &err);
     if (code >= 0)
         code = block_crypto_seal(r->b, provider, &o, &s, &err);
-    finish(r, code, &err);
+    finish(&p, code, &err);
 }
 
 CO void crypto_decrypt_route(struct request *r)
 {
     struct error err = { 0 };
     struct instance *provider;
-    struct crypto_stream s = { read_body, write_answer, r };
+    struct passing p;
+    struct crypto_stream s = { read_body, write_answer, &p };
+    passing_init(&p, r);
     str key = http_headers_get(&r->x->req.headers, S("dapr-key-name"));
     int code = crypto_find(r->b, r->part[0], &provider, &err);
     if (code >= 0)
         code = block_crypto_open(r->b, provider, key, &s, &err);
-    finish(r, code, &err);
+    finish(&p, code, &err);
 }

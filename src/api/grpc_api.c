@@ -94,16 +94,20 @@ CO int grpc_read(struct grpc_call *c, struct arena *a, void **ret_message, struc
     return r < 0 ? r : 1;
 }
 
+/* Encoded in memory of its own: a stream may write for days. */
 CO int grpc_write(struct grpc_call *c, const ProtobufCMessage *m, struct error *err)
 {
     str bytes;
-    int r = pb_encode(c->a, m, &bytes);
+    struct arena a;
+    arena_init(&a, UINT32_MAX);
+    int r = pb_encode(&a, m, &bytes);
     if (r < 0)
-        return grpc_no_memory(err);
-    if (!c->x->started)
+        r = grpc_no_memory(err);
+    if (r >= 0 && !c->x->started)
         r = grpc_send_headers(c->x, &c->headers);
     if (r >= 0)
         r = grpc_send(c->x, bytes);
+    arena_done(&a);
     return r < 0 ? fail(err, (enum code) - r, NULL, "the caller has left") : 0;
 }
 

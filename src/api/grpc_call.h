@@ -90,3 +90,9 @@ grpc_unary_fn publish_rpc, publish_bulk_rpc;
 grpc_unary_fn binding_rpc;
 grpc_unary_fn secret_get_rpc, secret_bulk_rpc;
 grpc_unary_fn metadata_get_rpc, metadata_set_rpc, shutdown_rpc;
+grpc_unary_fn configuration_get_rpc, configuration_unsubscribe_rpc;
+grpc_stream_fn configuration_subscribe_rpc;
+grpc_unary_fn lock_try_rpc, unlock_rpc;
+grpc_unary_fn subtle_get_key_rpc, subtle_encrypt_rpc, subtle_decrypt_rpc, subtle_wrap_rpc,
+    subtle_unwrap_rpc, subtle_sign_rpc, subtle_verify_rpc;
+grpc_stream_fn encrypt_rpc, decrypt_rpc;

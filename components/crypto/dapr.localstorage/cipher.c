@@ -65,26 +65,38 @@ static void put_be64(unsigned char *p, uint64_t v)
 
 /* ---- one pass of a cipher ---- */
 
+static bool is_aead(const struct run *r)
+{
+    return r->alg->mode == GCM || r->alg->mode == CHACHA || r->alg->mode == XCHACHA;
+}
+
+static bool begin(struct run *r, EVP_CIPHER_CTX *ctx)
+{
+    int n = 0;
+    str aad = r->in->associated_data;
+    if (r->alg->mode == CBC_NOPAD)
+        return EVP_CIPHER_CTX_set_padding(ctx, 0) == 1;
+    if (!is_aead(r))
+        return true;
+    if (aad.n && EVP_CipherUpdate(ctx, NULL, &n, bytes(aad), (int)aad.n) != 1)
+        return false;
+    return r->encrypt ||
+           EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_AEAD_SET_TAG, TAG, (void *)bytes(r->in->tag)) == 1;
+}
+
 static bool pass(struct run *r, EVP_CIPHER_CTX *ctx)
 {
     int n = 0, last = 0;
-    str aad = r->in->associated_data, data = r->in->data;
-    bool aead = r->alg->mode == GCM || r->alg->mode == CHACHA || r->alg->mode == XCHACHA;
-    if (r->alg->mode == CBC_NOPAD && EVP_CIPHER_CTX_set_padding(ctx, 0) != 1)
+    str data = r->in->data;
+    if (!begin(r, ctx))
         return false;
-    if (aead && aad.n && EVP_CipherUpdate(ctx, NULL, &n, bytes(aad), (int)aad.n) != 1)
-        return false;
-    if (aead && !r->encrypt &&
-        EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_AEAD_SET_TAG, TAG, (void *)bytes(r->in->tag)) != 1)
-        return false;
-    n = 0;
     if ((data.n || r->alg->mode == WRAP) &&
         EVP_CipherUpdate(ctx, r->out, &n, bytes(data), (int)data.n) != 1)
         return false;
     if (EVP_CipherFinal_ex(ctx, r->out + n, &last) != 1)
         return false;
     r->n = (size_t)n + (size_t)last;
-    r->tag_n = aead && r->encrypt ? TAG : 0;
+    r->tag_n = is_aead(r) && r->encrypt ? TAG : 0;
     return !r->tag_n || EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_AEAD_GET_TAG, TAG, r->tag) == 1;
 }
 
@@ -190,27 +202,32 @@ static bool xchacha(struct run *r)
 
 /* ---- checks ---- */
 
-static int check_sizes(const struct run *r, struct error *err)
+static int check_length(const struct run *r, struct error *err)
 {
     const struct algorithm *a = r->alg;
-    const struct crypto_input *in = r->in;
-    bool aead = a->mode == GCM || a->mode == CHACHA || a->mode == XCHACHA;
-    if (in->nonce.n != a->nonce && a->nonce)
-        return fail(err, INVALID, NULL, "invalid nonce: %s takes %zu bytes, not %zu", a->name,
-                    a->nonce, in->nonce.n);
-    if (!r->encrypt && aead && in->tag.n != TAG)
-        return fail(err, INVALID, NULL, "invalid tag: %s takes %d bytes, not %zu", a->name, TAG,
-                    in->tag.n);
-    if (in->data.n > INT32_MAX - 64 || in->associated_data.n > INT32_MAX)
+    size_t n = r->in->data.n;
+    if (n > INT32_MAX - 64 || r->in->associated_data.n > INT32_MAX)
         return fail(err, INVALID, NULL, "the input is longer than 2 GiB");
     bool blocks = a->mode == CBC_NOPAD || (!r->encrypt && (a->mode == CBC || a->mode == CBC_HMAC));
-    if (blocks && in->data.n % BLOCK)
+    if (blocks && n % BLOCK)
         return fail(err, INVALID, NULL, "invalid length: %s takes whole blocks of %d bytes",
                     a->name, BLOCK);
-    if (a->mode == WRAP && (in->data.n % 8 || in->data.n < (r->encrypt ? 16 : 24)))
+    if (a->mode == WRAP && (n % 8 || n < (r->encrypt ? 16 : 24)))
         return fail(err, INVALID, NULL,
                     "invalid length: %s takes keys of 16 bytes or more, in steps of 8", a->name);
     return 0;
+}
+
+static int check_sizes(const struct run *r, struct error *err)
+{
+    const struct algorithm *a = r->alg;
+    if (a->nonce && r->in->nonce.n != a->nonce)
+        return fail(err, INVALID, NULL, "invalid nonce: %s takes %zu bytes, not %zu", a->name,
+                    a->nonce, r->in->nonce.n);
+    if (!r->encrypt && is_aead(r) && r->in->tag.n != TAG)
+        return fail(err, INVALID, NULL, "invalid tag: %s takes %d bytes, not %zu", a->name, TAG,
+                    r->in->tag.n);
+    return check_length(r, err);
 }
 
 static int finish(struct run *r, bool ok, struct arena *a, struct crypto_output *ret,

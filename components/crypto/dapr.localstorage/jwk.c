@@ -20,31 +20,15 @@ enum { FIELD_MAX = 4096, POINT_MAX = 66 };
 static bool member(struct json v, const char *name, unsigned char *buf, size_t max, str *ret)
 {
     struct json f = json_get(v, str_c(name));
+    size_t n = 0;
     *ret = (str){ 0 };
     if (f.type == JSON_NONE)
         return true;
-    if (f.type != JSON_STRING || f.raw.n < 2 || f.raw.n - 2 > max)
+    if (f.type != JSON_STRING || f.raw.n < 2 || f.raw.n - 2 > max ||
+        !key_decode64(str_of(f.raw.p + 1, f.raw.n - 2), (char *)buf, &n))
         return false;
-    str text = str_of(f.raw.p + 1, f.raw.n - 2);
-    unsigned bits = 0, have = 0;
-    size_t n = 0;
-    for (size_t i = 0; i < text.n; i++) {
-        char c = text.p[i];
-        int d = c >= 'A' && c <= 'Z'   ? c - 'A'
-                : c >= 'a' && c <= 'z' ? c - 'a' + 26
-                : c >= '0' && c <= '9' ? c - '0' + 52
-                : c == '-'             ? 62
-                : c == '_'             ? 63
-                                       : -1;
-        if (d < 0)
-            return false;
-        bits = bits << 6 | (unsigned)d;
-        have += 6;
-        if (have >= 8)
-            buf[n++] = (unsigned char)(bits >> (have -= 8));
-    }
     *ret = str_of(buf, n);
-    return text.n % 4 != 1;
+    return true;
 }
 
 static void text_member(struct json v, const char *name, char *to, size_t size)
@@ -146,26 +130,37 @@ static const struct curve *curve_of(struct json v)
     return NULL;
 }
 
+/* 4, x, y; left zeros may be missing in the members. */
+static bool ec_point(struct json v, const struct curve *c, unsigned char *buf,
+                     unsigned char point[1 + 2 * POINT_MAX])
+{
+    str s;
+    memset(point, 0, 1 + 2 * POINT_MAX);
+    point[0] = 4;
+    for (size_t i = 0; i < 2; i++) {
+        if (!member(v, i ? "y" : "x", buf, FIELD_MAX, &s) || !s.n || s.n > c->bytes)
+            return false;
+        memcpy(point + 1 + i * c->bytes + c->bytes - s.n, s.p, s.n);
+    }
+    return true;
+}
+
 static EVP_PKEY *ec_key(struct json v, unsigned char *buf, bool *ret_private)
 {
     const struct curve *c = curve_of(v);
-    unsigned char point[1 + 2 * POINT_MAX] = { 4 };
+    unsigned char point[1 + 2 * POINT_MAX];
     str s;
-    for (int i = 0; i < 2; i++) { /* left zeros may be missing */
-        if (!c || !member(v, i ? "y" : "x", buf, FIELD_MAX, &s) || !s.n || s.n > c->bytes)
-            return NULL;
-        memcpy(point + 1 + (size_t)i * c->bytes + c->bytes - s.n, s.p, s.n);
-    }
-    if (!member(v, "d", buf, FIELD_MAX, &s))
+    if (!c || !ec_point(v, c, buf, point) || !member(v, "d", buf, FIELD_MAX, &s))
         return NULL;
     OSSL_PARAM_BLD *b = OSSL_PARAM_BLD_new();
-    BIGNUM *d = s.n ? BN_secure_new() : NULL;
+    BIGNUM *d = BN_secure_new();
     *ret_private = s.n;
     bool ok =
-        b && OSSL_PARAM_BLD_push_utf8_string(b, OSSL_PKEY_PARAM_GROUP_NAME, c->group, 0) == 1 &&
+        b && d &&
+        OSSL_PARAM_BLD_push_utf8_string(b, OSSL_PKEY_PARAM_GROUP_NAME, c->group, 0) == 1 &&
         OSSL_PARAM_BLD_push_octet_string(b, OSSL_PKEY_PARAM_PUB_KEY, point, 1 + 2 * c->bytes) == 1;
     if (ok && s.n)
-        ok = d && BN_bin2bn((const unsigned char *)s.p, (int)s.n, d) &&
+        ok = BN_bin2bn((const unsigned char *)s.p, (int)s.n, d) &&
              OSSL_PARAM_BLD_push_BN(b, OSSL_PKEY_PARAM_PRIV_KEY, d) == 1;
     OSSL_PARAM *params = ok ? OSSL_PARAM_BLD_to_param(b) : NULL;
     EVP_PKEY *p = from_params("EC", *ret_private, params);

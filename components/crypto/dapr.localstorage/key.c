@@ -108,8 +108,7 @@ static int digit(char c)
                                   : -1;
 }
 
-/* Base64 of either alphabet (not both at once), without padding; line ends don't count. */
-static bool decode64(str in, char *ret, size_t *ret_n)
+bool key_decode64(str in, char *ret, size_t *ret_n)
 {
     unsigned bits = 0, have = 0;
     bool standard = false, url = false;
@@ -146,7 +145,7 @@ static int parse_bytes(str data, struct key *ret, struct error *err)
     ret->n = data.n;
     char *decoded = mem_alloc(data.n);
     size_t n;
-    if (decoded && text.n && decode64(text, decoded, &n) && n) {
+    if (decoded && text.n && key_decode64(text, decoded, &n) && n) {
         OPENSSL_cleanse(ret->bytes, ret->n);
         memcpy(ret->bytes, decoded, n);
         ret->n = n;

@@ -52,3 +52,6 @@ bool cipher_run(const struct key *k, const struct crypto_input *in, bool encrypt
 int key_mismatch(struct error *err);
 int key_unsupported(str algorithm, struct error *err);
 int key_no_memory(struct error *err);
+/* Base64 of either alphabet (not both at once), without padding; line ends don't count. ret has
+ * room for in.n bytes. */
+bool key_decode64(str in, char *ret, size_t *ret_n) WUR;
