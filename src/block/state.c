@@ -4,7 +4,9 @@
 #include "block/guard.h"
 #include "block/keyprefix.h"
 #include "block/observe.h"
+#include "block/outbox.h"
 #include "block/parallel.h"
+#include "block/state_crypt.h"
 
 #include <stdio.h>
 
@@ -17,6 +19,8 @@ static const char *const op_name[] = { "get", "set", "delete", "query", "transac
 struct store {
     str prefix; /* "app||"; "" = none */
     struct policy *policy;
+    struct state_crypt *crypt; /* NULL: values are stored as they are */
+    struct outbox *outbox;     /* NULL: transactions are told to nobody */
     struct observer observer[N_OPS];
 };
 
@@ -42,7 +46,17 @@ int state_attach(struct blocks *b, struct instance *i, struct error *err)
     s->prefix = prefix;
     s->policy = policy_component(b->resiliency, str_c(i->name), "Statestore", POLICY_OUTBOUND);
     i->extra = s;
-    return 0;
+    return outbox_attach(i, &s->outbox, err);
+}
+
+struct outbox *state_outbox(const struct instance *store)
+{
+    return store_of(store)->outbox;
+}
+
+int state_attach_keys(struct instance *i, str primary_name, str secondary_name, struct error *err)
+{
+    return state_crypt_new(i, primary_name, secondary_name, &store_of(i)->crypt, err);
 }
 
 int state_find(struct blocks *b, str name, struct instance **ret, struct error *err)
@@ -130,6 +144,8 @@ CO int block_state_get(struct blocks *b, struct instance *store, str key, enum s
     struct error cause = { 0 };
     r = guard_call(store_of(store)->policy, S(""), try_get, &call, &cause);
     count(b, store, GET, start, r);
+    if (r >= 0)
+        r = state_crypt_open(store_of(store)->crypt, ret, a, &cause);
     if (r < 0)
         return fail(err, INTERNAL, "ERR_STATE_GET",
                     "fail to get " STR_FMT " from state store %s: %s", STR_ARG(key), store->name,
@@ -195,6 +211,9 @@ CO int block_state_bulk_get(struct blocks *b, struct instance *store, const str 
     else
         parallel_for(n, bulk_parallel(parallelism), get_one, &call);
     count(b, store, BULK_GET, start, r);
+    for (size_t i = 0; r >= 0 && i < n; i++)
+        if (!ret[i].err.code)
+            (void)state_crypt_open(store_of(store)->crypt, &ret[i], a, &ret[i].err);
     if (r < 0)
         return fail(err, INTERNAL, "ERR_STATE_BULK_GET", "%s", cause.text);
     return 0;
@@ -255,7 +274,8 @@ CO int block_state_save(struct blocks *b, struct instance *store, struct state_w
         return r;
     struct save_call call = { .store = store, .w = w };
     uint64_t start = clock_now_ns();
-    parallel_for(n, BULK_PARALLEL, save_one, &call);
+    if (state_crypt_seal(store_of(store)->crypt, w, n, a, &call.first) >= 0)
+        parallel_for(n, BULK_PARALLEL, save_one, &call);
     count(b, store, SET, start, -(int)call.first.code);
     if (call.first.code)
         return fail(err, write_code(call.first.code), "ERR_STATE_SAVE",
@@ -338,12 +358,16 @@ CO int block_state_transact(struct blocks *b, struct instance *store, struct sta
     if (!n)
         return 0;
     r = prefix_keys(store, w, n, a, err);
+    if (r >= 0 && store_of(store)->outbox)
+        r = outbox_prepare(b, store_of(store)->outbox, &w, &n, a, err);
     if (r < 0)
         return r;
     struct transact_call call = { store, w, n, metadata };
     uint64_t start = clock_now_ns();
     struct error cause = { 0 };
-    r = guard_call(store_of(store)->policy, S(""), try_transact, &call, &cause);
+    r = state_crypt_seal(store_of(store)->crypt, w, n, a, &cause);
+    if (r >= 0)
+        r = guard_call(store_of(store)->policy, S(""), try_transact, &call, &cause);
     count(b, store, TRANSACTION, start, r);
     if (r < 0) /* an ETag mismatch too: 500, surprise 13; gRPC: INTERNAL */
         return fail(err, INTERNAL, "ERR_STATE_TRANSACTION",
@@ -365,7 +389,9 @@ CO int block_state_query(struct blocks *b, struct instance *store, str query, st
     }
     uint64_t start = clock_now_ns();
     struct error cause = { 0 };
-    int r = ops(store)->query(store->self, query, metadata, a, ret, ret_n, ret_token, &cause);
+    int r = store_of(store)->crypt
+                ? fail(&cause, PRECONDITION, NULL, "cannot query encrypted store")
+                : ops(store)->query(store->self, query, metadata, a, ret, ret_n, ret_token, &cause);
     count(b, store, QUERY, start, r);
     if (r < 0) {
         r = fail(err, INTERNAL, "ERR_STATE_QUERY", "state store %s query failed: %s", store->name,

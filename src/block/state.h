@@ -7,6 +7,10 @@
 
 /* Prepares what the block keeps with a store; once, after it was opened. */
 int state_attach(struct blocks *b, struct instance *i, struct error *err) WUR;
+/* Likewise: the keys of its metadata, and the names of the secrets that they came from
+ * (state_crypt.h). */
+int state_attach_keys(struct instance *i, str primary_name, str secondary_name, struct error *err)
+    WUR;
 
 /* The store called name, or the contract's 'not configured' / 'not found' error. */
 int state_find(struct blocks *b, str name, struct instance **ret, struct error *err) WUR;

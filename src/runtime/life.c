@@ -188,7 +188,10 @@ CO static void live(struct runtime *r)
 CO void life_main(void *runtime)
 {
     struct runtime *r = runtime;
+    struct error err = { 0 };
     r->life = fiber_self();
+    if (outboxes_start(&r->blocks, &r->outboxes, &err) < 0) /* with an app or without */
+        log_error(RUNTIME_SCOPE, "no outbox is read: %s", err.text);
     if (!atomic_load(&r->stopping))
         live(r);
     r->life = NULL;

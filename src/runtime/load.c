@@ -169,6 +169,24 @@ static const char *hint(str type, struct arena *a)
     return known.p ? known.p : "";
 }
 
+/* The secret that a field's value came from; empty = it was written down. */
+static str secret_of(const struct component_resource *c, str field)
+{
+    for (size_t i = 0; i < c->metadata.n; i++)
+        if (str_ieq(c->metadata.v[i].name, field))
+            return c->metadata.v[i].from.secret.name;
+    return S("");
+}
+
+static int attach_state(struct runtime *r, const struct component_resource *c, struct instance *i,
+                        struct error *err)
+{
+    int code = state_attach(&r->blocks, i, err);
+    return code < 0 ? code
+                    : state_attach_keys(i, secret_of(c, S("primaryEncryptionKey")),
+                                        secret_of(c, S("secondaryEncryptionKey")), err);
+}
+
 /* What the block of its kind keeps with it. */
 static int attach(struct runtime *r, const struct component_resource *c, struct instance *i,
                   struct error *err)
@@ -177,13 +195,17 @@ static int attach(struct runtime *r, const struct component_resource *c, struct 
         const char *kind;
         int (*attach)(struct blocks *b, struct instance *i, struct error *err);
     } row[] = {
-        { "state", state_attach },      { "secretstores", secret_attach },
-        { "bindings", binding_attach }, { "configuration", configuration_attach },
-        { "lock", lock_attach },        { "crypto", crypto_attach },
+        { "secretstores", secret_attach },
+        { "bindings", binding_attach },
+        { "configuration", configuration_attach },
+        { "lock", lock_attach },
+        { "crypto", crypto_attach },
     };
     str kind = str_c(i->type->kind);
     if (str_eq(kind, S("pubsub")))
         return publish_attach(&r->blocks, i, namespaced(c), err);
+    if (str_eq(kind, S("state")))
+        return attach_state(r, c, i, err);
     for (size_t k = 0; k < COUNT(row); k++)
         if (str_eq(kind, str_c(row[k].kind)))
             return row[k].attach(&r->blocks, i, err);

@@ -6,6 +6,7 @@
 #include "api/metadata.h"
 #include "block/app.h"
 #include "block/invoke.h"
+#include "block/outbox.h"
 #include "block/subscribe.h"
 #include "component/resource.h"
 #include "fiber/sync.h"
@@ -50,6 +51,8 @@ struct runtime {
     struct resources *live;        /* the latest snapshot: its components and subscriptions count */
     struct fiber *life; /* waits for the app, starts deliveries, probes health; worker 0 */
     atomic_bool reload_done;
+    struct outboxes *outboxes; /* worker 0 */
+    struct fiber *life;        /* waits for the app, starts deliveries, probes health; worker 0 */
     atomic_bool life_done, outbound_ready, ready, stopping, app_was_ready;
     atomic_bool discovered;  /* .subscriptions are all there, and the list stays as it is */
     bool deliveries_running; /* worker 0 */

@@ -455,6 +455,7 @@ CO static void drain_step(void *arg)
         (void)fiber_sleep(MS(1));
     }
     life_stop_deliveries(r);
+    outboxes_stop(TAKE(r->outboxes));
     configuration_stop(&r->blocks); /* the streams that wait for changes end */
 }
 

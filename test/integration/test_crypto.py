@@ -120,12 +120,12 @@ class Grpc(CryptoCase):
 
     def stream(self, method, messages):
         call = self.channel.stream_stream(f"/{SERVICE}/{method}")(iter(messages), timeout=30)
-        out = b""
+        out = []
         for seq, m in enumerate(call):
             payload = parse(parse(m)[1][0])
             self.assertEqual(payload.get(2, [0])[0], seq)
-            out += payload.get(1, [b""])[0]
-        return out
+            out.append(payload.get(1, [b""])[0])
+        return b"".join(out)
 
     def pieces(self, options, data, size=10000, first_seq=0):
         yield field(1, options)
