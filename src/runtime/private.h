@@ -52,7 +52,6 @@ struct runtime {
     struct fiber *life; /* waits for the app, starts deliveries, probes health; worker 0 */
     atomic_bool reload_done;
     struct outboxes *outboxes; /* worker 0 */
-    struct fiber *life;        /* waits for the app, starts deliveries, probes health; worker 0 */
     atomic_bool life_done, outbound_ready, ready, stopping, app_was_ready;
     atomic_bool discovered;  /* .subscriptions are all there, and the list stays as it is */
     bool deliveries_running; /* worker 0 */
