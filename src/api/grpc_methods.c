@@ -12,7 +12,6 @@ static const char ACTORS[] = "actors aren't there yet: keep the state in a state
 static const char WORKFLOWS[] = "workflows aren't there yet";
 static const char JOBS[] = "jobs aren't there yet: use a cron binding instead";
 static const char CONVERSATION[] = "the conversation API isn't there: call the model's own API";
-static const char SOON[] = "this method isn't there yet: use the HTTP API on --dapr-http-port";
 
 static const struct grpc_method table[] = {
     { S("InvokeService"), "invoke", "v1", PB(invoke_service_request),

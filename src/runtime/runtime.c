@@ -304,7 +304,6 @@ static int open_servers(struct runtime *r, struct error *err)
     log_info(RUNTIME_SCOPE, "HTTP server is running on port %u", r->http_port);
     struct http_server_config grpc = c;
     grpc.handle = api_handle_grpc;
-    grpc.max_body_bytes = 0; /* the limit is a message's, not a stream's: grpc_read() */
     grpc.h2_only = true;
     grpc.h2 = true;
     grpc.long_streams = true;
