@@ -25,7 +25,7 @@ class GrpcApp:
     """`on` maps a callback's name ("OnInvoke") to bytes, or to a function of its Call that returns bytes or
     raises a Refusal; what isn't there is UNIMPLEMENTED."""
 
-    def __init__(self, on=None, options=(), threads=32):
+    def __init__(self, on=None, options=(), threads=32, tls=None):
         self.on = dict(on or {})
         self.calls = []
         self.lock = threading.Lock()
@@ -38,7 +38,11 @@ class GrpcApp:
                     lambda data, context: app.answer(name, details, data, context)) if name in app.on else app.missing(details)
         self.server = grpc.server(concurrent.futures.ThreadPoolExecutor(threads), options=options)
         self.server.add_generic_rpc_handlers((Handler(),))
-        self.port = self.server.add_insecure_port("127.0.0.1:0")
+        if tls: # (certificate, key) in PEM
+            credentials = grpc.ssl_server_credentials([(tls[1].encode(), tls[0].encode())])
+            self.port = self.server.add_secure_port("127.0.0.1:0", credentials)
+        else:
+            self.port = self.server.add_insecure_port("127.0.0.1:0")
         self.server.start()
 
     def missing(self, details):

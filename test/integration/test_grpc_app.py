@@ -83,6 +83,15 @@ class Invoke(Case):
                 for gone in ("x-hop", "connection", "dapr-connection", "content-length", "proa-direct", "proa-grpc"):
                     self.assertNotIn(gone, got)
 
+    def test_grpcs_app_is_called_by_tls_without_verification(self):
+        cert, key = harness.Pki(self.directory()).sign("app", alternative="DNS:not.this.host")
+        a = self.grpc_app({"OnInvoke": self.echo}, tls=(harness.Pki.text(cert), harness.Pki.text(key)))
+        for args in (["--app-protocol", "grpcs"], GRPC + ["--app-ssl"]):
+            with self.subTest(args):
+                s = self.sidecar("app", a, args=args)
+                r = s.post("/v1.0/invoke/app/method/m", b"body", {"Content-Type": "text/x"})
+                self.assertEqual((r.status, r.body), (200, b"body"))
+
     def test_statuses_are_mapped_and_the_body_is_the_status(self):
         want = {1: 408, 2: 500, 3: 400, 4: 504, 5: 404, 6: 409, 7: 403, 8: 429, 9: 400, 10: 409, 11: 400, 12: 501,
                 13: 500, 14: 503, 15: 500, 16: 401}
