@@ -84,7 +84,8 @@ for (const { name, protocol, denied, conflict } of PROTOCOLS) {
       it("the app's refusal comes back", async () => {
         const error = await errorOf(() => dapr.invoker.invoke("callee", "refuse", HttpMethod.GET));
         assert.match(String(error?.message), denied);
-        assert.match(String(error?.message), /not yours/);
+        // Over gRPC an HTTP app's body is in the details, which the SDK keeps to itself.
+        if (!overGrpc || appIsGrpc) assert.match(String(error?.message), /not yours/);
       });
 
       it("an unknown app is an error", async () => {

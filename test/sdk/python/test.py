@@ -246,7 +246,7 @@ class Events(Case):
                 # Refuses each once.
                 return TopicEventResponse("success" if got.count(message.data()) > 1 else "retry")
 
-            close = self.dapr.subscribe_with_handler(pubsub, topic, handler, dead_letter_topic="dead")
+            close = self.dapr.subscribe_with_handler(pubsub, topic, handler)
             try:
                 self.publish(pubsub, topic, key("a"))
                 self.publish(pubsub, topic, {"id": key("b")})

@@ -40,21 +40,21 @@ func (a *app) add(e event) {
 	a.received = append(a.received, e)
 }
 
-// note keeps what comes, and answers what it was told to.
-func (a *app) note(route string, retry bool, answer error) common.TopicEventHandler {
+// note keeps what comes, and answers what it was told to. A dead letter keeps the topic that it had.
+func (a *app) note(topic, route string, retry bool, answer error) common.TopicEventHandler {
 	return func(_ context.Context, e *common.TopicEvent) (bool, error) {
 		data := e.Data
 		if bytes, ok := data.([]byte); ok {
 			data = string(bytes)
 		}
-		a.add(event{e.PubsubName, e.Topic, route, data})
+		a.add(event{e.PubsubName, topic, route, data})
 		return retry, answer
 	}
 }
 
 // atSecondTry refuses each event once.
 func (a *app) atSecondTry(ctx context.Context, e *common.TopicEvent) (bool, error) {
-	if _, err := a.note("", false, nil)(ctx, e); err != nil {
+	if _, err := a.note("again", "", false, nil)(ctx, e); err != nil {
 		return false, err
 	}
 	a.mutex.Lock()
@@ -83,15 +83,16 @@ func (a *app) subscribe(pubsub string) {
 		more.PubsubName, more.Topic, more.Route = pubsub, topic, "/"+route+"-of-"+pubsub
 		must(a.AddTopicEventHandler(&more, handler))
 	}
-	on("plain", "plain", common.Subscription{}, a.note("", false, nil))
-	on("raw", "raw", common.Subscription{Metadata: map[string]string{"rawPayload": "true"}}, a.note("", false, nil))
+	on("plain", "plain", common.Subscription{}, a.note("plain", "", false, nil))
+	raw := common.Subscription{Metadata: map[string]string{"rawPayload": "true"}}
+	on("raw", "raw", raw, a.note("raw", "", false, nil))
 	on("again", "again", common.Subscription{}, a.atSecondTry)
-	on("dead", "dead", common.Subscription{}, a.note("", false, nil))
-	on("routed", "other", common.Subscription{}, a.note("other", false, nil))
+	on("dead", "dead", common.Subscription{}, a.note("dead", "", false, nil))
+	on("routed", "other", common.Subscription{}, a.note("routed", "other", false, nil))
 	important := common.Subscription{Match: `event.type == "important"`, Priority: 1}
-	on("routed", "important", important, a.note("important", false, nil))
+	on("routed", "important", important, a.note("routed", "important", false, nil))
 	if a.overGRPC {
-		on("doomed", "doomed", common.Subscription{}, a.note("", false, errors.New("never")))
+		on("doomed", "doomed", common.Subscription{}, a.note("doomed", "", false, errors.New("never")))
 		return
 	}
 	for topic, answer := range map[string]string{"declared": `{}`, "doomed": `{"status":"DROP"}`} {
@@ -122,7 +123,7 @@ func (a *app) listen() {
 	must(a.AddServiceInvocationHandler("/refuse", func(context.Context, *common.InvocationEvent) (*common.Content, error) {
 		return nil, status.Error(codes.PermissionDenied, "not yours")
 	}))
-	must(a.AddBindingInvocationHandler("/tick", func(context.Context, *common.BindingEvent) ([]byte, error) {
+	must(a.AddBindingInvocationHandler("tick", func(context.Context, *common.BindingEvent) ([]byte, error) {
 		a.add(event{Topic: "tick"})
 		return nil, nil
 	}))
