@@ -28,9 +28,10 @@ API_TOKEN, APP_TOKEN = "api-token", "app-token"
 TOPICS = ("plain", "raw", "again", "routed", "doomed", "dead")
 # The components by kind; each kind of Redis': name, type, metadata.
 EMBEDDED = {"state": ["state-memory", "state-sqlite"], "pubsub": ["pubsub-sqlite"],
-            "config": [], "lock": []}
-REDIS = [("state", "state", {}), ("pubsub", "pubsub", {"redeliverInterval": "200ms"})]
-CRYPTO = ""
+            "config": ["config-sqlite"], "lock": ["lock-sqlite"]}
+REDIS = [("state", "state", {}), ("pubsub", "pubsub", {"redeliverInterval": "200ms"}),
+         ("config", "configuration", {}), ("lock", "lock", {})]
+CRYPTO = "crypto"
 # What the tests leave out, since Proa hasn't it yet: "invoke" (calls over gRPC), "stream".
 NOT_YET = ("stream",)
 SECRETS = {"plain": "a plain secret", "db": {"user": "ada", "password": "hush"}}
