@@ -19,10 +19,10 @@ import re
 import sys
 
 TABLE = re.compile(
-    r'^const struct (state|pubsub|secret|resolver|binding|middleware|configuration|lock|crypto)_ops '
+    r'^const struct (source|state|pubsub|secret|resolver|binding|middleware|configuration|lock|crypto)_ops '
     r'(\w+)\s*=', re.MULTILINE)
 HEADER = {kind: f'component/{kind}.h'
-          for kind in ('state', 'pubsub', 'configuration', 'lock', 'crypto')}
+          for kind in ('source', 'state', 'pubsub', 'configuration', 'lock', 'crypto')}
 
 
 def engines(roots):

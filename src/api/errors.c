@@ -86,6 +86,8 @@ void error_counting(bool on)
 
 static str code_of(const struct error *err)
 {
+    if (!err->tag && err->own_tag[0])
+        return str_c(err->own_tag);
     return str_c(err->tag ? err->tag : err->reason ? err->reason : "ERR_INTERNAL");
 }
 
@@ -146,8 +148,8 @@ static void bad_request(struct json_w *w, const struct error *err)
 static void error_info(struct json_w *w, const struct error *err)
 {
     detail(w, "ErrorInfo");
-    json_w_kv(w, S("reason"), str_c(err->reason));
-    json_w_kv(w, S("domain"), S("dapr.io"));
+    json_w_kv(w, S("reason"), str_c(err->own ? err->own_reason : err->reason));
+    json_w_kv(w, S("domain"), err->own ? str_c(err->own_domain) : S("dapr.io"));
     json_w_key(w, S("metadata"));
     if (!err->meta_key[0])
         json_w_null(w);
@@ -202,8 +204,9 @@ void error_http_body(const struct error *err, struct buf *out)
     json_w_init(&w, out, JSON_W_HTML);
     json_w_object(&w);
     json_w_kv(&w, S("errorCode"), code_of(err));
-    json_w_kv(&w, S("message"), str_c(err->text));
-    if (err->reason)
+    bool as_it_is = err->own && !err->tag; /* otherwise flat: facts 4.5 */
+    json_w_kv(&w, S("message"), str_c(err->text + (as_it_is ? err->own_at : 0)));
+    if (as_it_is || (err->reason && !err->own))
         details(&w, err);
     json_w_object_end(&w);
 }

@@ -193,7 +193,8 @@ CO static void finish(struct grpc_call *c, enum code code, const struct error *e
     str details = S("");
     if (code != OK && error_grpc_details(err, c->a, &details) < 0)
         details = S(""); /* code and text matter more */
-    (void)grpc_finish(c->x, code, code == OK ? S("") : str_c(err->text), details, NULL);
+    str text = code == OK ? S("") : str_c(err->text + err->own_at); /* facts 4.5 */
+    (void)grpc_finish(c->x, code, text, details, NULL);
 }
 
 CO void api_handle_grpc(void *api, struct http_exchange *x)

@@ -42,16 +42,21 @@ static enum state_concurrency concurrency_of(int v)
 
 /* ---- get ---- */
 
-/* ttlExpireTime, for values that expire. */
+/* ttlExpireTime, for values that expire, and what else the store says. */
 static int value_metadata(struct arena *a, const struct state_value *v,
                           Dapr__Proto__Runtime__V1__StringEntry ***ret, size_t *ret_n)
 {
-    if (!v->expire_ns)
-        return 0;
     char text[RFC3339_MAX];
-    size_t n = clock_rfc3339(v->expire_ns, false, 0, text);
-    struct kv kv = { S("ttlExpireTime"), str_of(text, n) };
-    return pb_map(a, (struct kvs){ &kv, 1 }, ret, ret_n);
+    struct kv *kv = arena_alloc(a, (v->metadata.n + 1) * sizeof *kv);
+    size_t n = 0;
+    if (!kv)
+        return -EXHAUSTED;
+    if (v->expire_ns)
+        kv[n++] = (struct kv){ S("ttlExpireTime"),
+                               str_of(text, clock_rfc3339(v->expire_ns, false, 0, text)) };
+    for (size_t i = 0; i < v->metadata.n; i++)
+        kv[n++] = v->metadata.v[i];
+    return pb_map(a, (struct kvs){ kv, n }, ret, ret_n);
 }
 
 CO int state_get_rpc(struct grpc_call *c, const void *in, void **ret_out, struct error *err)

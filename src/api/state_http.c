@@ -49,6 +49,12 @@ static int value_headers(struct request *r, const struct state_value *v, struct 
         str value = arena_dup(r->a, str_of(text, n));
         code = value.p ? http_headers_add(h, S("Metadata.ttlexpiretime"), value) : -EXHAUSTED;
     }
+    for (size_t i = 0; i < v->metadata.n && code >= 0; i++) {
+        str part[] = { S("metadata."), v->metadata.v[i].key };
+        str name = arena_join(r->a, part, 2);
+        if (name.p && http_is_token(name) && http_is_field_value(v->metadata.v[i].value))
+            code = http_headers_add(h, name, v->metadata.v[i].value);
+    }
     return code;
 }
 
@@ -255,12 +261,16 @@ static void write_value(struct json_w *w, str key, const struct state_value *v)
     }
     if (v->etag.n)
         json_w_kv(w, S("etag"), v->etag);
-    if (v->expire_ns) {
-        char text[RFC3339_MAX];
-        size_t n = clock_rfc3339(v->expire_ns, false, 0, text);
+    if (v->expire_ns || v->metadata.n) {
         json_w_key(w, S("metadata"));
         json_w_object(w);
-        json_w_kv(w, S("ttlExpireTime"), str_of(text, n));
+        if (v->expire_ns) {
+            char text[RFC3339_MAX];
+            size_t n = clock_rfc3339(v->expire_ns, false, 0, text);
+            json_w_kv(w, S("ttlExpireTime"), str_of(text, n));
+        }
+        for (size_t i = 0; i < v->metadata.n; i++)
+            json_w_kv(w, v->metadata.v[i].key, v->metadata.v[i].value);
         json_w_object_end(w);
     }
     if (v->err.code)
@@ -379,6 +389,8 @@ CO void state_query_route(struct request *r)
     json_w_array(&w);
     for (size_t i = 0; i < n; i++) {
         struct state_value value = { .found = true, .value = v[i].value, .etag = v[i].etag };
+        if (v[i].error.n)
+            (void)fail(&value.err, UNKNOWN, NULL, STR_FMT, STR_ARG(v[i].error));
         write_value(&w, v[i].key, &value);
     }
     json_w_array_end(&w);

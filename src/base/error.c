@@ -27,6 +27,30 @@ const char *code_name(enum code code)
     return (size_t)code < COUNT(name) ? name[code] : "UNKNOWN";
 }
 
+const char *code_go_name(enum code code)
+{
+    static const char *const name[] = {
+        "OK",
+        "Canceled",
+        "Unknown",
+        "InvalidArgument",
+        "DeadlineExceeded",
+        "NotFound",
+        "AlreadyExists",
+        "PermissionDenied",
+        "ResourceExhausted",
+        "FailedPrecondition",
+        "Aborted",
+        "OutOfRange",
+        "Unimplemented",
+        "Internal",
+        "Unavailable",
+        "DataLoss",
+        "Unauthenticated",
+    };
+    return (size_t)code < COUNT(name) ? name[code] : "Unknown";
+}
+
 static void set(struct error *err, enum code code, const char *tag, const char *fmt, va_list args)
 {
     *err = (struct error){ .code = code, .tag = tag };
@@ -85,6 +109,22 @@ int fail_wrap(struct error *err, const char *fmt, ...)
     at += put_text(err->text + at, sizeof err->text - at, S(": "));
     (void)put_text(err->text + at, sizeof err->text - at, str_c(old));
     return -(int)err->code;
+}
+
+void fail_own(struct error *err, const struct error *cause)
+{
+    if (!err || !cause->own)
+        return;
+    size_t n = strlen(err->text), words = strlen(cause->text) - cause->own_at;
+    err->own = true;
+    err->code = cause->code;
+    err->http = cause->http;
+    err->own_at = n > words ? (uint16_t)(n - words) : 0; /* a text that was cut is shown whole */
+    if (!str_eq(str_c(err->text + err->own_at), str_c(cause->text + cause->own_at)))
+        err->own_at = 0;
+    memcpy(err->own_reason, cause->own_reason, sizeof err->own_reason);
+    memcpy(err->own_domain, cause->own_domain, sizeof err->own_domain);
+    memcpy(err->own_tag, cause->own_tag, sizeof err->own_tag);
 }
 
 void fail_reason(struct error *err, const char *reason, const char *resource_type, str resource)

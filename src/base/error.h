@@ -37,10 +37,15 @@ struct error {
     const char *meta_key[2]; /* ErrorInfo metadata, see fail_meta(); static; NULL = none */
     char meta[2][128];
     const char *help_url, *help_text; /* a Help link; static; NULL = none */
+    /* Of an error that a pluggable component made its own (facts 4.5); .own: there is one. */
+    bool own;
+    uint16_t own_at; /* where in .text its own words begin: what gRPC clients see */
+    char own_tag[48], own_reason[48], own_domain[48]; /* empty = none */
     char text[512]; /* what happened and what to do about it; cut, never overrun */
 };
 
-const char *code_name(enum code code); /* "INVALID_ARGUMENT": the gRPC spelling */
+const char *code_name(enum code code);    /* "INVALID_ARGUMENT": the gRPC spelling */
+const char *code_go_name(enum code code); /* "InvalidArgument": as daprd's messages have it */
 
 /* HTTP status ↔ code, by the contract's two tables, which aren't each other's inverse. */
 int code_http_status(enum code code);
@@ -55,5 +60,8 @@ void fail_meta(struct error *err, const char *key, str value); /* at most two; k
 /* Puts "<context>: " before the text of an error that is already there. Returns -err->code;
  * -UNKNOWN when err is NULL. */
 int fail_wrap(struct error *err, const char *fmt, ...) PRINTF(2, 3);
+/* Takes over what is a component's own in cause: its HTTP status, its words and its details stay
+ * with err, which has been filled with a text that ends in cause's. */
+void fail_own(struct error *err, const struct error *cause);
 /* Replaces whatever is there; for the block that must answer with the contract's own error. */
 int fail_as(struct error *err, enum code code, const char *tag, const char *fmt, ...) PRINTF(4, 5);

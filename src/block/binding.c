@@ -26,6 +26,11 @@ static const struct binding_ops *ops(const struct instance *i)
     return CONTAINER_OF(i->type, struct binding_ops, t);
 }
 
+static const char *const *operations(const struct instance *i)
+{
+    return ops(i)->operations_of ? ops(i)->operations_of(i->self) : ops(i)->operations;
+}
+
 int binding_attach(struct blocks *b, struct instance *i, struct error *err)
 {
     struct binding *x = arena_zalloc(&i->arena, sizeof *x);
@@ -40,7 +45,7 @@ int binding_attach(struct blocks *b, struct instance *i, struct error *err)
     str part[] = { str_starts(route, S("/")) ? S("") : S("/"), route };
     x->path = arena_join(&i->arena, part, 2);
     size_t n = 0;
-    for (const char *const *at = ops(i)->operations; at && *at; at++)
+    for (const char *const *at = operations(i); at && *at; at++)
         n++;
     x->observer = arena_zalloc(&i->arena, n * sizeof *x->observer);
     i->extra = x;
@@ -65,11 +70,12 @@ CO static int try_invoke(void *arg, struct guard_attempt *attempt, struct error 
 }
 
 /* Its place among the operations; negative: not one of them. */
-static ptrdiff_t find_operation(const struct binding_ops *o, str operation)
+static ptrdiff_t find_operation(const struct instance *i, str operation)
 {
-    for (const char *const *at = o->operations; at && *at; at++)
+    const char *const *all = operations(i);
+    for (const char *const *at = all; at && *at; at++)
         if (str_eq(str_c(*at), operation))
-            return at - o->operations;
+            return at - all;
     return -1;
 }
 
@@ -91,7 +97,7 @@ CO int block_binding_invoke(struct blocks *b, str name, str operation, str data,
         return refuse(err, name, "operation field is missing from request");
     if (!i || !ops(i)->invoke)
         (void)fail(&cause, NOT_FOUND, NULL, "couldn't find output binding " STR_FMT, STR_ARG(name));
-    else if ((which = find_operation(ops(i), operation)) < 0)
+    else if ((which = find_operation(i, operation)) < 0)
         (void)fail(&cause, INVALID, NULL, "binding " STR_FMT " does not support operation " STR_FMT,
                    STR_ARG(name), STR_ARG(str_take(operation, 64)));
     if (cause.code)
@@ -100,8 +106,7 @@ CO int block_binding_invoke(struct blocks *b, str name, str operation, str data,
     struct invoke_call call = { i, operation, data, metadata, a, ret };
     uint64_t start = clock_now_ns();
     int r = guard_call(x->outbound, S(""), try_invoke, &call, &cause);
-    observe(&x->observer[which], OBSERVE_BINDING, b, i->name, ops(i)->operations[which], start,
-            r >= 0);
+    observe(&x->observer[which], OBSERVE_BINDING, b, i->name, operations(i)[which], start, r >= 0);
     return r < 0 ? refuse(err, name, cause.text) : 0;
 }
 
@@ -143,6 +148,8 @@ CO static int try_event(void *arg, struct guard_attempt *attempt, struct error *
     c->last_status = attempt->http_status;
     if (r < 0)
         span_fail(&span, err ? str_c(err->text) : S("failed"));
+    else if (c->e->arena && answer.data.n)
+        *c->e->ret_data = arena_dup(c->e->arena, answer.data);
     span_end(&span);
     return r;
 }

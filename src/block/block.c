@@ -7,6 +7,11 @@ int blocks_init(struct blocks *b)
     return catalogs_init(b);
 }
 
+unsigned instance_features(const struct instance *i)
+{
+    return i->type->features_of ? i->type->features_of(i->self) : i->type->features;
+}
+
 CO void instance_free(struct instance *i)
 {
     if (!i)

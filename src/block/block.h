@@ -70,3 +70,4 @@ int blocks_init(struct blocks *b) WUR; /* -EXHAUSTED */
 /* Closes every component. In a fiber. */
 CO void blocks_done(struct blocks *b);
 CO void instance_free(struct instance *i);
+unsigned instance_features(const struct instance *i); /* bits of its kind */

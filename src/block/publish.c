@@ -124,7 +124,7 @@ static void override(struct cloudevent_fields *f, struct kvs metadata)
 
 static bool engine_has_ttl(const struct instance *i)
 {
-    return i->type->features & PUBSUB_TTL;
+    return instance_features(i) & PUBSUB_TTL;
 }
 
 static int envelope(struct blocks *b, struct instance *i, const struct publish_request *p,
@@ -360,7 +360,7 @@ CO int block_publish_bulk(struct blocks *b, const struct publish_request *common
     uint64_t start = clock_now_ns();
     struct error cause = { 0 };
     bool whole = false;
-    if (ops(i)->bulk_publish)
+    if (ops(i)->bulk_publish && instance_features(i) & PUBSUB_BULK_PUBLISH)
         whole = guard_call(k->outbound, S(""), try_bulk, &call, &cause) < 0;
     else
         parallel_for(n, BULK_PARALLEL, publish_one, &call);

@@ -78,7 +78,7 @@ int state_find(struct blocks *b, str name, struct instance **ret, struct error *
 
 bool state_has(const struct instance *store, unsigned feature)
 {
-    return store->type->features & feature;
+    return instance_features(store) & feature;
 }
 
 static int full_key(struct instance *store, str key, struct arena *a, str *ret, struct error *err)
@@ -111,6 +111,13 @@ static void count(struct blocks *b, struct instance *i, enum op op, uint64_t sta
 {
     enum outcome outcome = r >= 0 ? OUTCOME_OK : r == -ABORTED ? OUTCOME_REFUSED : OUTCOME_FAILED;
     observe(&store_of(i)->observer[op], OBSERVE_STATE, b, i->name, op_name[op], start, outcome);
+}
+
+/* A pluggable component's own error keeps its status and its words (facts 4.5). */
+static int failed(struct error *err, const struct error *cause, int r)
+{
+    fail_own(err, cause);
+    return err && cause->own ? -(int)err->code : r;
 }
 
 /* ---- get ---- */
@@ -147,9 +154,10 @@ CO int block_state_get(struct blocks *b, struct instance *store, str key, enum s
     if (r >= 0)
         r = state_crypt_open(store_of(store)->crypt, ret, a, &cause);
     if (r < 0)
-        return fail(err, INTERNAL, "ERR_STATE_GET",
-                    "fail to get " STR_FMT " from state store %s: %s", STR_ARG(key), store->name,
-                    cause.text);
+        return failed(err, &cause,
+                      fail(err, INTERNAL, "ERR_STATE_GET",
+                           "fail to get " STR_FMT " from state store %s: %s", STR_ARG(key),
+                           store->name, cause.text));
     return 0;
 }
 
@@ -215,7 +223,7 @@ CO int block_state_bulk_get(struct blocks *b, struct instance *store, const str 
         if (!ret[i].err.code)
             (void)state_crypt_open(store_of(store)->crypt, &ret[i], a, &ret[i].err);
     if (r < 0)
-        return fail(err, INTERNAL, "ERR_STATE_BULK_GET", "%s", cause.text);
+        return failed(err, &cause, fail(err, INTERNAL, "ERR_STATE_BULK_GET", "%s", cause.text));
     return 0;
 }
 
@@ -249,6 +257,20 @@ CO static void save_one(void *arg, size_t i)
         c->first = err;
 }
 
+struct bulk_write_call {
+    struct instance *store;
+    const struct state_write *w;
+    size_t n;
+};
+
+CO static int try_bulk_write(void *arg, struct guard_attempt *attempt, struct error *err)
+{
+    struct bulk_write_call *c = arg;
+    int r = ops(c->store)->bulk_write(c->store->self, c->w, c->n, err);
+    attempt->fatal = r == -ABORTED || r == -INVALID;
+    return r;
+}
+
 static int prefix_keys(struct instance *store, struct state_write *w, size_t n, struct arena *a,
                        struct error *err)
 {
@@ -273,13 +295,19 @@ CO int block_state_save(struct blocks *b, struct instance *store, struct state_w
     if (r < 0)
         return r;
     struct save_call call = { .store = store, .w = w };
+    struct bulk_write_call bulk = { store, w, n };
     uint64_t start = clock_now_ns();
-    if (state_crypt_seal(store_of(store)->crypt, w, n, a, &call.first) >= 0)
+    bool sealed = state_crypt_seal(store_of(store)->crypt, w, n, a, &call.first) >= 0;
+    if (sealed && n > 1 && ops(store)->bulk_write)
+        (void)guard_call(store_of(store)->policy, S(""), try_bulk_write, &bulk, &call.first);
+    else if (sealed)
         parallel_for(n, BULK_PARALLEL, save_one, &call);
     count(b, store, SET, start, -(int)call.first.code);
     if (call.first.code)
-        return fail(err, write_code(call.first.code), "ERR_STATE_SAVE",
-                    "failed saving state in state store %s: %s", store->name, call.first.text);
+        return failed(err, &call.first,
+                      fail(err, write_code(call.first.code), "ERR_STATE_SAVE",
+                           "failed saving state in state store %s: %s", store->name,
+                           call.first.text));
     return 0;
 }
 
@@ -296,9 +324,10 @@ CO int block_state_delete(struct blocks *b, struct instance *store, struct state
     save_one(&call, 0);
     count(b, store, DELETE, start, -(int)call.first.code);
     if (call.first.code)
-        return fail(err, write_code(call.first.code), "ERR_STATE_DELETE",
-                    "failed deleting state with key " STR_FMT ": %s", STR_ARG(key),
-                    call.first.text);
+        return failed(err, &call.first,
+                      fail(err, write_code(call.first.code), "ERR_STATE_DELETE",
+                           "failed deleting state with key " STR_FMT ": %s", STR_ARG(key),
+                           call.first.text));
     return 0;
 }
 
@@ -321,7 +350,7 @@ CO static int try_transact(void *arg, struct guard_attempt *attempt, struct erro
 
 static int check_transact(struct instance *store, size_t n, struct error *err)
 {
-    if (!ops(store)->transact) {
+    if (!ops(store)->transact || !state_has(store, STATE_TXN)) {
         int r = fail(err, UNIMPLEMENTED, "ERR_STATE_STORE_NOT_SUPPORTED",
                      "state store %s doesn't support transactions", store->name);
         fail_reason(err, "DAPR_STATE_TRANSACTIONS_NOT_SUPPORTED", "state", str_c(store->name));
@@ -393,6 +422,10 @@ CO int block_state_query(struct blocks *b, struct instance *store, str query, st
                 ? fail(&cause, PRECONDITION, NULL, "cannot query encrypted store")
                 : ops(store)->query(store->self, query, metadata, a, ret, ret_n, ret_token, &cause);
     count(b, store, QUERY, start, r);
+    if (r < 0 && cause.own && err && !err->code) { /* shown as it is (surprise 19) */
+        *err = cause;
+        return -(int)err->code;
+    }
     if (r < 0) {
         r = fail(err, INTERNAL, "ERR_STATE_QUERY", "state store %s query failed: %s", store->name,
                  cause.text);

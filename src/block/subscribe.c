@@ -231,7 +231,7 @@ CO static int start_one(struct subscription *s, struct arena *a, struct error *e
     };
     if (!p.topic.p)
         return fail(err, EXHAUSTED, NULL, "out of memory");
-    if (s->bulk && !(s->instance->type->features & PUBSUB_BULK_SUBSCRIBE)) {
+    if (s->bulk && !(instance_features(s->instance) & PUBSUB_BULK_SUBSCRIBE)) {
         s->batcher = batcher_new(s, p.bulk_max, p.bulk_await_ns);
         if (!s->batcher)
             return fail(err, EXHAUSTED, NULL, "out of memory");

@@ -44,6 +44,7 @@ str kvs_get(struct kvs kvs, str key); /* case-insensitive; .p NULL when absent *
 struct component_env {
     const char *name; /* metadata.name */
     const char *app_id, *namespace_;
+    const struct component_type *type; /* the instance's table */
     struct kvs metadata;      /* all of spec.metadata, resolved; config rows are already decoded */
     const char *host_address; /* what this host is reached at */
     uint16_t http_port, grpc_port, internal_port;
@@ -58,7 +59,9 @@ struct component_type {
     const char *version;        /* "v1" */
     const char *doc;            /* one line */
     unsigned features;          /* bits of the kind */
-    size_t size;                /* of an instance */
+    /* Where they are known only once an instance is open; NULL: .features. */
+    unsigned (*features_of)(void *self);
+    size_t size; /* of an instance */
     const struct cfg_field *fields;
     size_t n_fields;
     /* Accepts keys that no row names (middleware.http.routeralias, bindings.http headers …). */
@@ -73,7 +76,14 @@ int cfg_decode(const struct component_type *type, struct kvs metadata, struct ar
                void *self, void (*warn)(void *arg, const char *text), void *arg, struct error *err)
     WUR;
 
-/* The generated list of all engines; NULL when unknown. type is compared without case, version ""
- * and "v0" = "v1". */
+/* In the generated list of all engines, then among those that were added; NULL when unknown. type
+ * is compared without case, version "" and "v0" = "v1". */
 const struct component_type *registry_find(str type, str version);
 const struct component_type *const *registry_all(size_t *ret_n);
+
+/* Types that are found while we run (source.h): on worker 0, while no component is being opened by
+ * anybody else. -EXISTS when the type is there already, -EXHAUSTED past REGISTRY_ADDED_MAX. */
+enum { REGISTRY_ADDED_MAX = 256 };
+int registry_add(const struct component_type *t) WUR;
+void registry_remove(const struct component_type *t);
+const struct component_type *const *registry_added(size_t *ret_n);

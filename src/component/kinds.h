@@ -14,8 +14,6 @@ struct secret {
 
 struct secret_ops {
     struct component_type t;
-    /* Where they depend on the configuration (after open); NULL: t.features. */
-    unsigned (*features)(void *self);
     CO int (*get)(void *self, str name, struct kvs metadata, struct arena *a, struct kvs *ret,
                   struct error *err);
     CO int (*bulk)(void *self, struct kvs metadata, struct arena *a, struct secret **ret,
@@ -40,11 +38,16 @@ struct binding_result {
 struct binding_event { /* of an input binding */
     str data;
     struct kvs metadata;
+    /* Where the app's answer goes, for engines that hand it on; arena NULL = it isn't wanted. */
+    struct arena *arena;
+    str *ret_data;
 };
 
 struct binding_ops {
     struct component_type t;
     const char *const *operations; /* of the output side, NULL-ended; NULL = no output binding */
+    /* Where they are known only once an instance is open; NULL: .operations. */
+    const char *const *(*operations_of)(void *self);
     CO int (*invoke)(void *self, str operation, str data, struct kvs metadata, struct arena *a,
                      struct binding_result *ret, struct error *err);
     /* Input side, NULL = none: starts events until stop; handle returning 0 = processed. */

@@ -14,6 +14,7 @@ enum state_feature {
     STATE_TTL = 8,
     STATE_DELETE_PREFIX = 16,
     STATE_KEYS_LIKE = 32,
+    STATE_PARTITION_KEY = 64,
 };
 enum state_concurrency { CONCURRENCY_NONE, FIRST_WRITE, LAST_WRITE };
 enum state_consistency { CONSISTENCY_NONE, EVENTUAL, STRONG };
@@ -31,13 +32,15 @@ struct state_write { /* a set, or a delete when .remove */
 
 struct state_value {
     bool found;
-    str value, etag;    /* etag.n == 0: none */
-    uint64_t expire_ns; /* wall clock; 0 = never */
-    struct error err;   /* of this key, in a bulk answer */
+    str value, etag;     /* etag.n == 0: none */
+    uint64_t expire_ns;  /* wall clock; 0 = never */
+    struct kvs metadata; /* what else the store says of it */
+    struct error err;    /* of this key, in a bulk answer */
 };
 
 struct state_query_result {
     str key, value, etag;
+    str error; /* of this key; .n == 0: none */
 };
 
 struct state_ops {
@@ -49,6 +52,9 @@ struct state_ops {
                        struct state_value *ret, struct error *err);
     /* One write, set or delete. */
     CO int (*write)(void *self, const struct state_write *w, struct error *err);
+    /* Several sets, or several deletes, in one call to the store; not a transaction: after a
+     * failure some may have been done. NULL: the block calls write for each. */
+    CO int (*bulk_write)(void *self, const struct state_write *w, size_t n, struct error *err);
     /* All or nothing. NULL = no transactions. */
     CO int (*transact)(void *self, const struct state_write *w, size_t n, struct kvs metadata,
                        struct error *err);

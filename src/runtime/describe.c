@@ -21,6 +21,7 @@ static const struct capability state_capability[] = {
     { STATE_QUERY, "QUERY_API" },
     { STATE_TTL, "TTL" },
     { STATE_DELETE_PREFIX, "DELETE_WITH_PREFIX" },
+    { STATE_PARTITION_KEY, "PARTITION_KEY" },
     { STATE_KEYS_LIKE, "KEYS_LIKE" },
     { STATE_ETAG | STATE_TXN, "ACTOR" },
     { 0, NULL },
@@ -40,19 +41,13 @@ static const struct capability binding_capability[] = { { HAS_INPUT, "INPUT_BIND
                                                         { HAS_OUTPUT, "OUTPUT_BINDING" },
                                                         { 0, NULL } };
 
-/* Some secret stores know only once they are configured. */
 static unsigned features_of(const struct instance *i)
 {
-    if (str_eq(str_c(i->type->kind), S("secretstores"))) {
-        const struct secret_ops *o = CONTAINER_OF(i->type, struct secret_ops, t);
-        if (o->features)
-            return o->features(i->self);
-    }
     if (str_eq(str_c(i->type->kind), S("bindings"))) {
         const struct binding_ops *o = CONTAINER_OF(i->type, struct binding_ops, t);
         return (o->start ? HAS_INPUT : 0) | (o->invoke ? HAS_OUTPUT : 0);
     }
-    return i->type->features;
+    return instance_features(i);
 }
 
 static const struct capability *capabilities_of(const struct instance *i)

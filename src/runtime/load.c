@@ -17,6 +17,7 @@
 #include <stdlib.h>
 
 enum { INSTANCE_ARENA = 16 << 20 };
+static const uint64_t SOURCE_OPEN_NS = UINT64_C(60000000000); /* of all that it asks */
 static const char SCOPE[] = "dapr.runtime.processor";
 #define FAILURE "[INIT_COMPONENT_FAILURE]: initialization error occurred for %s: %s"
 
@@ -116,6 +117,7 @@ static int configure(struct runtime *r, struct instance *i, struct kvs metadata,
     i->metadata = metadata;
     i->env = (struct component_env){
         .name = i->name,
+        .type = i->type,
         .app_id = r->options->app_id,
         .namespace_ = r->blocks.namespace_,
         .metadata = metadata,
@@ -149,19 +151,29 @@ static bool namespaced(const struct component_resource *c)
     return false;
 }
 
+/* Those of kind among the types onto the list, and all of them as suggestions. */
+static str offer(const struct component_type *const *type, size_t n, str kind, str list,
+                 struct suggest *near, struct arena *a)
+{
+    for (size_t i = 0; i < n; i++) {
+        suggest_offer(near, str_c(type[i]->type));
+        if (str_istarts(str_c(type[i]->type), kind))
+            list = arena_printf(a, STR_FMT " %s", STR_ARG(list), type[i]->type);
+    }
+    return list;
+}
+
 /* ' (did you mean "x"?)', or the kind's engines, so that the next try works. */
 static const char *hint(str type, struct arena *a)
 {
-    size_t n;
+    size_t n, n_added;
     const struct component_type *const *all = registry_all(&n);
+    const struct component_type *const *added = registry_added(&n_added);
     struct suggest near = { .word = type };
     str kind, rest, list = S("");
     (void)str_cut(type, '.', &kind, &rest);
-    for (size_t i = 0; i < n; i++) {
-        suggest_offer(&near, str_c(all[i]->type));
-        if (str_istarts(str_c(all[i]->type), kind))
-            list = arena_printf(a, STR_FMT " %s", STR_ARG(list), all[i]->type);
-    }
+    list = offer(all, n, kind, list, &near, a);
+    list = offer(added, n_added, kind, list, &near, a);
     char *text = arena_alloc(a, SUGGEST_MAX);
     if (text && suggest_text(&near, text)[0])
         return text;
@@ -314,6 +326,35 @@ void components_count(struct runtime *r)
     for (size_t k = 0; k < COMPONENT_KINDS; k++)
         n += catalog_count(&r->blocks, (enum component_kind)k);
     metric_set(metric_cell(&loaded, NULL), (int64_t)n);
+}
+
+/* ---- types that are found while we run ---- */
+
+/* Before anything is loaded: what it finds may be what a resource asks for. */
+CO static int load_sources(struct runtime *r, struct error *err)
+{
+    size_t n;
+    const struct component_type *const *all = registry_all(&n);
+    const char *folder = getenv("DAPR_COMPONENTS_SOCKETS_FOLDER");
+    struct kv *kv = arena_zalloc(&r->arena, sizeof *kv);
+    if (!kv)
+        return fail(err, EXHAUSTED, NULL, "out of memory");
+    *kv = (struct kv){ S("folder"), str_c(folder) };
+    for (size_t i = 0; i < n && r->n_sources < SOURCES_MAX; i++) {
+        if (!str_eq(str_c(all[i]->kind), S("source")))
+            continue;
+        struct kvs metadata = { kv, folder && folder[0] };
+        struct instance *s = new_instance(all[i], str_c(all[i]->type), err);
+        if (!s)
+            return -(int)err->code;
+        r->sources[r->n_sources++] = s;
+        int code = configure(r, s, metadata, err);
+        if (code >= 0)
+            code = open_instance(s, SOURCE_OPEN_NS, err);
+        if (code < 0)
+            return code;
+    }
+    return 0;
 }
 
 /* ---- name resolution ---- */
@@ -487,7 +528,9 @@ CO int load_components(struct runtime *r, struct error *err)
     wait_group_add(&job.done);
     if (!fiber_spawn("resolver", resolver_main, &job))
         return fail(err, EXHAUSTED, NULL, "out of memory");
-    int code = load_all(r, err);
+    int code = load_sources(r, err);
+    if (code >= 0)
+        code = load_all(r, err);
     SHIELD(); /* it uses this frame */
     (void)wait_group_wait(&job.done);
     check_secret_scopes(r);

@@ -17,7 +17,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-enum { SERVERS_MAX = 16 };
+enum { SERVERS_MAX = 16, SOURCES_MAX = 4 };
 static const char RUNTIME_SCOPE[] __attribute__((unused)) = "dapr.runtime";
 
 struct attribute { /* extended metadata, PUT /v1.0/metadata/{key} */
@@ -35,6 +35,8 @@ struct runtime {
     struct resources *resources;
     struct resiliency *resiliency;
     struct blocks blocks;
+    struct instance *sources[SOURCES_MAX]; /* of types; outlive what is of them */
+    size_t n_sources;
     struct app *app;
     struct api *api;
     struct tracing tracing;

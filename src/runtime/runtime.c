@@ -470,6 +470,8 @@ CO static void close_step(void *arg)
     subscriptions_done(&r->subscriptions);
     configuration_stop(&r->blocks);
     blocks_done(&r->blocks);
+    while (r->n_sources)
+        instance_free(r->sources[--r->n_sources]);
 }
 
 static bool started(const struct runtime *r)

@@ -8,8 +8,9 @@
  * of the environment: a variant that names one that isn't set is skipped. A line "$ command" is a
  * server that each case gets for itself, started before the engine is opened (server.h: {port} or
  * {sock} is where it listens); the variant is skipped where the program isn't installed. A line
- * "@word" is a promise of the engine that some cases ask for (@durable). Without the file there is
- * one variant without fields. */
+ * "@word" is a promise of the engine that some cases ask for (@durable); @remote says that what
+ * runs out of memory may have been done all the same, because the answer is lost. Without the file
+ * there is one variant without fields. */
 #pragma once
 
 #include "component/component.h"

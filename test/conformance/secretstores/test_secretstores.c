@@ -204,7 +204,7 @@ TEST_LOOP(nested_values_have_long_names)
     if (CHECK(open_text(&f, nested, "", "") == 0, "%s", f.err.text)) {
         for (size_t i = 0; i < COUNT(row); i++)
             expect(&f, str_c(row[i].name), str_c(row[i].name), str_c(row[i].value));
-        CHECK(ops(&f)->features(f.self) == 0, "single values are no feature");
+        CHECK(f.type->features_of(f.self) == 0, "single values are no feature");
     }
     fixture_close(&f);
     if (CHECK(open_text(&f, nested, "__", "false") == 0, "%s", f.err.text))
@@ -220,7 +220,7 @@ TEST_LOOP(multi_valued_object_is_one_secret)
     size_t n = 0;
     arena_init(&a, MIB(1));
     if (CHECK(open_text(&f, nested, "", "true") == 0, "%s", f.err.text)) {
-        CHECK(ops(&f)->features(f.self) == SECRET_MULTIPLE, "the feature must be shown");
+        CHECK(f.type->features_of(f.self) == SECRET_MULTIPLE, "the feature must be shown");
         expect(&f, S("redis"), S("host"), S("h"));
         expect(&f, S("redis"), S("ports:1"), S("6380"));
         expect(&f, S("plain"), S("plain"), S("\xc3\xa9"));

@@ -98,9 +98,12 @@ static void transaction_without_memory_leaves_no_trace(struct suite *s)
         mem_fail_at(0);
         failed_once |= r < 0;
         CHECK(r == 0 || err.text[0]);
+        bool done = r == 0;
+        if (r < 0 && suite_promises(s, "remote")) /* it may be the answer that wasn't taken */
+            done = state_holds(s, w[0].key.p, "bytes");
         for (size_t i = 0; i < 5; i++)
-            CHECK(state_holds(s, w[i].key.p, r == 0 ? "bytes" : NULL));
-        CHECK(state_holds(s, w[5].key.p, r == 0 ? NULL : "0"));
+            CHECK(state_holds(s, w[i].key.p, done ? "bytes" : NULL));
+        CHECK(state_holds(s, w[5].key.p, done ? NULL : "0"));
     }
     CHECK(failed_once);
 }
