@@ -1,36 +1,65 @@
 #include "api/access.h"
 
-#include "component/acl.h"
 #include "component/resource.h"
 #include "telemetry/metrics.h"
 
-static struct metric_family allowed = {
+enum { OPERATION_ARENA_MAX = 256 << 10 };
+
+#define LABELS                                                                                     \
+    {                                                                                              \
+        "app_id", "trustDomain", "namespace"                                                       \
+    }
+static struct metric_family app_allowed = {
+    .name = "dapr_runtime_acl_app_policy_action_allowed_total",
+    .help = "Calls that the policy of their app let in.",
+    .label = LABELS,
+};
+static struct metric_family app_blocked = {
+    .name = "dapr_runtime_acl_app_policy_action_blocked_total",
+    .help = "Calls that the policy of their app refused.",
+    .label = LABELS,
+};
+static struct metric_family global_allowed = {
     .name = "dapr_runtime_acl_global_policy_action_allowed_total",
     .help = "Calls that the default action of accessControl let in.",
-    .label = { "app_id", "trustDomain", "namespace" }, /* of the caller: surprise 62 */
+    .label = LABELS,
 };
-static struct metric_family blocked = {
+static struct metric_family global_blocked = {
     .name = "dapr_runtime_acl_global_policy_action_blocked_total",
     .help = "Calls that the default action of accessControl refused.",
-    .label = { "app_id", "trustDomain", "namespace" }, /* of the caller: surprise 62 */
+    .label = LABELS,
 };
 
-int access_check(struct blocks *b, str target, str verb, struct error *err)
+/* The label app_id is the caller's (surprise 62). */
+static void count(const struct acl_caller *c, enum acl_level level, bool ok)
+{
+    static struct metric_family *const family[][2] = {
+        [ACL_GLOBAL] = { &global_blocked, &global_allowed },
+        [ACL_APP] = { &app_blocked, &app_allowed },
+    };
+    str label[] = { c ? c->app_id : S(""), c ? c->trust_domain : S(""), c ? c->namespace_ : S("") };
+    metric_add(metric_cell(family[level][ok], label), 1);
+}
+
+int access_check(struct blocks *b, const struct acl_caller *caller, str target, str verb,
+                 struct error *err)
 {
     const struct config_acl *acl = &b->resources->config.acl;
     if (!acl->present)
         return 0;
-    struct acl_request q = { .verb = verb };
-    enum acl_level level;
-    (void)str_cut(target, '?', &q.operation, &target);
-    bool ok = acl_allows(acl, &q, &level);
-    str nobody[] = { S(""), S(""), S("") };
-    metric_add(metric_cell(ok ? &allowed : &blocked, nobody), 1);
-    return ok ? 0
-              : fail(err, DENIED, "ERR_DIRECT_INVOKE",
-                     "failed to invoke, id: %s, err: access control policy has denied access to "
-                     "operation: " STR_FMT " verb: " STR_FMT,
-                     b->app_id, STR_ARG(str_take(q.operation, 200)), STR_ARG(verb));
+    struct acl_request q = { .caller = caller, .verb = verb };
+    enum acl_level level = ACL_GLOBAL;
+    struct error cause = { 0 };
+    AUTO(arena_done) struct arena a;
+    arena_init(&a, OPERATION_ARENA_MAX);
+    int r = acl_operation(target, &a, &q.operation);
+    r = r < 0 ? fail(&cause, DENIED, "ERR_DIRECT_INVOKE",
+                     "access control policy has denied access: the path can't be read")
+              : acl_check(acl, &q, &level, &cause);
+    count(caller, level, r >= 0);
+    return r < 0 ? fail(err, cause.code, cause.tag, "failed to invoke, id: %s, err: %s", b->app_id,
+                        cause.text)
+                 : 0;
 }
 
 bool access_same_secret(str a, str b)

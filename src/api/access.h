@@ -5,9 +5,11 @@
 
 #include "base/error.h"
 #include "block/block.h"
+#include "component/acl.h"
 
-/* target: as in the request line, with query. Sidecars have no proven identity yet (no mTLS), so
- * that the global default action decides (surprise 62): a name in a header proves nothing. */
-int access_check(struct blocks *b, str target, str verb, struct error *err) WUR;
+/* caller: from the peer's certificate; NULL = it has none, then the global default action decides
+ * (surprise 62): a name in a header proves nothing. target: as in the request line, with query. */
+int access_check(struct blocks *b, const struct acl_caller *caller, str target, str verb,
+                 struct error *err) WUR;
 /* Equal, taking the same time wherever they differ. */
 bool access_same_secret(str a, str b);

@@ -64,6 +64,8 @@ static void put_policy(const struct resiliency *r, const struct policy *p)
         enum policy_part part;
         str name;
     } simple[] = { { POLICY_TIMEOUT, S("timeout") }, { POLICY_RETRY, S("retry") } };
+    if (resiliency_builtin(p->target) != BUILTIN_NONE)
+        return; /* of no resource: the contract doesn't show it */
     bool inbound = p->flow == POLICY_INBOUND;
     str label[] = {
         resiliency_name(r), S(""), resiliency_namespace(r), inbound ? S("inbound") : S("outbound"),

@@ -50,7 +50,7 @@ CO static bool next_try(struct policy_run *run, guard_fn *fn, void *arg,
     struct policy_outcome outcome = {
         .result = *ret,
         .http = attempt->http_status,
-        .grpc = *ret < 0 && !attempt->http_status ? -*ret : 0,
+        .grpc = attempt->grpc_status,
         .timed_out = timed_out,
         .permanent = attempt->fatal || attempt->refused || *ret == -CANCELLED,
     };

@@ -13,8 +13,10 @@
 /* What the guarded function says about a try, besides its return value. */
 struct guard_attempt {
     unsigned number; /* 0 = the first */
-    int http_status; /* set by the function when the failure carries one; 0 = none */
-    bool fatal;      /* set by the function: this failure must not be tried again */
+    /* Set by the function when the failure carries a status: of HTTP, or (an answer by gRPC) its
+     * code. 0 = none: what carries none is worth another try whatever the policy's lists say. */
+    int http_status, grpc_status;
+    bool fatal; /* set by the function: this failure must not be tried again */
     /* set by the function: no further try once this is true, and no longer wait for one */
     const atomic_bool *stop;
     bool refused; /* out, see guard_call_in(): the breaker was not closed */

@@ -406,6 +406,23 @@ CO int block_state_transact(struct blocks *b, struct instance *store, struct sta
 
 /* ---- query ---- */
 
+struct query_call {
+    struct instance *store;
+    str query;
+    struct kvs metadata;
+    struct arena *arena;
+    struct state_query_result **ret;
+    size_t *ret_n;
+    str *ret_token;
+};
+
+CO static int try_query(void *arg, struct guard_attempt *attempt, struct error *err)
+{
+    struct query_call *c = arg;
+    return ops(c->store)->query(c->store->self, c->query, c->metadata, c->arena, c->ret, c->ret_n,
+                                c->ret_token, err);
+}
+
 CO int block_state_query(struct blocks *b, struct instance *store, str query, struct kvs metadata,
                          struct arena *a, struct state_query_result **ret, size_t *ret_n,
                          str *ret_token, struct error *err)
@@ -418,9 +435,10 @@ CO int block_state_query(struct blocks *b, struct instance *store, str query, st
     }
     uint64_t start = clock_now_ns();
     struct error cause = { 0 };
+    struct query_call call = { store, query, metadata, a, ret, ret_n, ret_token };
     int r = store_of(store)->crypt
                 ? fail(&cause, PRECONDITION, NULL, "cannot query encrypted store")
-                : ops(store)->query(store->self, query, metadata, a, ret, ret_n, ret_token, &cause);
+                : guard_call(store_of(store)->policy, S(""), try_query, &call, &cause);
     count(b, store, QUERY, start, r);
     if (r < 0 && cause.own && err && !err->code) { /* shown as it is (surprise 19) */
         *err = cause;

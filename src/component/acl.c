@@ -1,5 +1,9 @@
 #include "component/acl.h"
 
+#include "format/uri.h"
+
+#include <stdio.h>
+
 enum { SEGMENTS_MAX = 64 };
 
 /* Takes the next segment of a path; empty ones ("//", a last "/") don't count. */
@@ -52,10 +56,12 @@ static unsigned closeness(str segment)
 }
 
 /* Whether the pattern matches; *ret_rank grows with how closely, the first segments first. "**"
- * stands for all that is left and therefore ends a pattern. */
-static bool match(str pattern, str path, bool http, uint64_t *ret_rank)
+ * stands for all that is left and therefore ends a pattern. below: what lies below a pattern that
+ * doesn't end in "*" as well. */
+static bool match(str pattern, str path, bool http, bool below, uint64_t *ret_rank)
 {
     uint64_t rank = 0;
+    unsigned last = 0;
     for (int i = 0; i < SEGMENTS_MAX; i++) {
         str want, have;
         bool more_want = next_segment(&pattern, &want), more = next_segment(&path, &have);
@@ -64,33 +70,36 @@ static bool match(str pattern, str path, bool http, uint64_t *ret_rank)
             rank |= (uint64_t)close << (62 - 2 * i);
         if (!more_want || (close == 0 && more)) {
             *ret_rank = rank;
-            return more_want || !more;
+            return more_want || !more || (below && last > 1);
         }
         if (!more || !glob(want, have, http))
             return false;
+        last = close;
     }
     return false;
 }
 
+/* By app and namespace, of several the last; it counts for its trust domain alone. */
 static const struct config_acl_policy *find_policy(const struct config_acl *acl,
                                                    const struct acl_caller *caller)
 {
-    for (size_t i = 0; i < acl->n_policies && caller->app_id.n; i++) {
+    for (size_t i = acl->n_policies; i-- > 0 && caller && caller->app_id.n;) {
         const struct config_acl_policy *p = &acl->policy[i];
-        if (str_eq(p->app_id, caller->app_id) && str_eq(p->namespace_, caller->namespace_) &&
-            str_eq(p->trust_domain, caller->trust_domain))
-            return p;
+        if (str_eq(p->app_id, caller->app_id) && str_eq(p->namespace_, caller->namespace_))
+            return str_eq(p->trust_domain, caller->trust_domain) ? p : NULL;
     }
     return NULL;
 }
 
+/* A refusal takes what lies below its path along, as daprd has it; a permission doesn't. */
 static const struct config_acl_operation *find_operation(const struct config_acl_policy *p,
                                                          const struct acl_request *q)
 {
     const struct config_acl_operation *best = NULL;
     uint64_t best_rank = 0, rank;
     for (size_t i = 0; i < p->n_operations; i++)
-        if (match(p->operation[i].name, q->operation, q->verb.n > 0, &rank) &&
+        if (match(p->operation[i].name, q->operation, q->verb.n > 0, !p->operation[i].allow,
+                  &rank) &&
             (!best || rank > best_rank)) {
             best = &p->operation[i];
             best_rank = rank;
@@ -109,18 +118,42 @@ static bool names_verb(const struct config_acl_operation *o, str verb)
 bool acl_allows(const struct config_acl *acl, const struct acl_request *q,
                 enum acl_level *ret_level)
 {
-    const struct config_acl_policy *p = find_policy(acl, &q->caller);
-    *ret_level = p ? ACL_APP : ACL_GLOBAL;
+    const struct config_acl_policy *p = find_policy(acl, q->caller);
+    *ret_level = p && p->default_action.n ? ACL_APP : ACL_GLOBAL;
     if (!p)
         return acl->allow;
     const struct config_acl_operation *o = find_operation(p, q);
     if (o && (!q->verb.n || names_verb(o, q->verb)))
         return o->allow;
-    if (!p->default_action.n) {
-        *ret_level = ACL_GLOBAL;
-        return acl->allow;
-    }
-    return str_ieq(p->default_action, S("allow"));
+    return *ret_level == ACL_APP ? str_ieq(p->default_action, S("allow")) : acl->allow;
+}
+
+int acl_operation(str target, struct arena *a, str *ret)
+{
+    str path, rest, decoded;
+    (void)str_cut(target, '?', &path, &rest);
+    int r = uri_decode(a, path, URI_PATH, &decoded);
+    if (r < 0)
+        return r;
+    str part[] = { S("/"), decoded }; /* with a root no ".." leads out of it */
+    str rooted = arena_join(a, part, COUNT(part));
+    return rooted.p ? uri_clean(a, rooted, ret) : -EXHAUSTED;
+}
+
+int acl_check(const struct config_acl *acl, const struct acl_request *q, enum acl_level *ret_level,
+              struct error *err)
+{
+    if (acl_allows(acl, q, ret_level))
+        return 0;
+    const struct acl_caller *c = q->caller;
+    char id[256] = "";
+    if (c && c->app_id.n)
+        snprintf(id, sizeof id, "spiffe://" STR_FMT "/ns/" STR_FMT "/" STR_FMT,
+                 STR_ARG(c->trust_domain), STR_ARG(c->namespace_), STR_ARG(c->app_id));
+    return fail(err, DENIED, "ERR_DIRECT_INVOKE",
+                "access control policy has denied access to id: %s operation: " STR_FMT
+                " verb: " STR_FMT,
+                id, STR_ARG(str_take(q->operation, 200)), STR_ARG(q->verb.n ? q->verb : S("NONE")));
 }
 
 bool acl_parse_spiffe(str id, struct acl_caller *ret)

@@ -15,7 +15,7 @@ struct config_raw {
     struct config_metrics metric; /* the older name of the section; "metrics" is in c */
     const struct yaml_node *tracing;
     enum tri otel_secure;
-    const struct yaml_node *acl, *spec;
+    const struct yaml_node *acl, *spec, *wasm, *workflow;
     const char *file; /* the last one */
 };
 
@@ -191,9 +191,9 @@ static const struct bind_row spec_rows[] = {
     { "features", BIND_LIST, AT(config_raw, c.feature), &feature_table },
     { "components", BIND_STRUCT, 0, &components_table },
     { "logging", BIND_STRUCT, 0, &logging_table },
-    { "mtls", BIND_SKIP },
-    { "wasm", BIND_SKIP },
-    { "workflow", BIND_SKIP },
+    { "mtls", BIND_SKIP }, /* of the control plane: a sidecar has its flag --enable-mtls */
+    { "wasm", BIND_NODE, AT(config_raw, wasm) },
+    { "workflow", BIND_NODE, AT(config_raw, workflow) },
 };
 static const struct bind_table spec_table = { "a Configuration's spec", sizeof(struct config_raw),
                                               spec_rows, COUNT(spec_rows) };
@@ -394,6 +394,15 @@ static void check_features(struct bind *b, const struct configuration *c)
     }
 }
 
+/* What belongs to parts that aren't here is told, so that nobody relies on it. */
+static void tell_absent(struct bind *b, const struct config_raw *raw)
+{
+    if (raw->wasm)
+        bind_warn(b, raw->wasm, "wasm: there is no WebAssembly here: it has no effect");
+    if (raw->workflow)
+        bind_warn(b, raw->workflow, "workflow: there are no workflows here: it has no effect");
+}
+
 static void check_buckets(struct bind *b, const struct config_raw *raw)
 {
     const struct ints *list = &raw->c.metrics.latency_buckets;
@@ -420,6 +429,7 @@ void finish_config(struct loader *l)
     check_secret_scopes(&b, &raw->c);
     check_features(&b, &raw->c);
     check_buckets(&b, raw);
+    tell_absent(&b, raw);
     if (b.failed)
         loader_fatal(l, NULL, NULL, "error loading configuration: %s is faulty: see the errors",
                      raw->file);

@@ -53,7 +53,11 @@ TEST_CO(policies_show_what_they_did)
                  r->metric, r->policy, r->status, r->value);
         CHECK(str_contains(buf_str(&out), str_c(line)), "%s", line);
     }
+    struct policy *builtin = policy_builtin(f.b.resiliency, BUILTIN_SERVICE_RETRIES);
+    REQUIRE(builtin);
+    atomic_fetch_add(&builtin->stats.used[POLICY_RETRY], 1);
     show(&f, &out);
+    CHECK(!str_contains(buf_str(&out), S("DaprBuiltIn")), "built-in policies aren't shown");
     CHECK(str_contains(buf_str(&out),
                        S("policy=\"timeout\",namespace=\"\",flow_direction=\"outbound\","
                          "target=\"Statestore_s\",status=\"\"} 2\n")),

@@ -7,7 +7,7 @@ static const char POLICIES[] =
     "    timeouts:\n      short: 100ms\n"
     "    retries:\n      three: {policy: constant, duration: 10ms, maxRetries: 3}\n"
     "      only503: {policy: constant, duration: 1ms, maxRetries: 5, matching: {httpStatusCodes: "
-    "\"503\"}}\n"
+    "\"503\", gRPCStatusCodes: \"8,14\"}}\n"
     "    circuitBreakers:\n      cb: {timeout: 60s, trip: consecutiveFailures >= 2}\n"
     "  targets:\n    apps:\n      retry: {retry: three}\n      slow: {timeout: short}\n"
     "      slowretry: {timeout: short, retry: three}\n      broken: {circuitBreaker: cb}\n"
@@ -16,7 +16,7 @@ static const char POLICIES[] =
 struct job {
     int code;
     unsigned failures, calls;
-    int http;
+    int http, grpc;
     bool fatal;
     uint64_t sleep_ns;
 };
@@ -35,6 +35,7 @@ CO static int work(void *arg, struct guard_attempt *attempt, struct error *err)
         return 5;
     j->failures--;
     attempt->http_status = j->http;
+    attempt->grpc_status = j->grpc;
     attempt->fatal = j->fatal;
     return fail(err, (enum code)j->code, "ERR_X", "failure %u", j->calls);
 }
@@ -60,6 +61,9 @@ TEST_CO(calls_follow_their_policy)
         { "cancelled", "retry", { .code = CANCELLED, .failures = 9 }, -CANCELLED, 1 },
         { "matching status", "coded", { .code = UNKNOWN, .failures = 2, .http = 503 }, 5, 3 },
         { "other status", "coded", { .code = UNKNOWN, .failures = 2, .http = 500 }, -UNKNOWN, 1 },
+        { "matching code", "coded", { .code = EXHAUSTED, .failures = 2, .grpc = 8 }, 5, 3 },
+        { "other code", "coded", { .code = INTERNAL, .failures = 2, .grpc = 13 }, -INTERNAL, 1 },
+        { "neither", "coded", { .code = INTERNAL, .failures = 2 }, 5, 3 },
         { "timeout", "slow", { .sleep_ns = SEC(1) }, -TIMEOUT, 1 },
         { "timeout and retry", "slowretry", { .sleep_ns = SEC(1) }, -TIMEOUT, 4 },
     };

@@ -26,7 +26,15 @@ static const char rules[] = ACL("    defaultAction: deny\n"
                                 "      defaultAction: deny\n"
                                 "      operations:\n"
                                 "      - {name: /Open, httpVerb: [GET, PUT], action: allow}\n"
-                                "    - {appId: silent, trustDomain: td, namespace: prod}\n");
+                                "    - appId: silent\n"
+                                "      trustDomain: td\n"
+                                "      namespace: prod\n"
+                                "      operations:\n"
+                                "      - {name: /Open, httpVerb: [GET], action: allow}\n"
+                                "    - {appId: twice, trustDomain: td, namespace: prod, "
+                                "defaultAction: deny}\n"
+                                "    - {appId: twice, trustDomain: td, namespace: prod, "
+                                "defaultAction: allow}\n");
 
 TEST(rules_decide_by_caller_operation_and_verb)
 {
@@ -56,22 +64,29 @@ TEST(rules_decide_by_caller_operation_and_verb)
         { "allowed", "strict", "/open", "PUT", true, ACL_APP },
         { "not allowed", "strict", "/shut", "PUT", false, ACL_APP },
         { "no default", "silent", "/open", "PUT", false, ACL_GLOBAL },
+        { "no default, but a rule", "silent", "/open", "GET", true, ACL_GLOBAL },
+        { "the last of two policies", "twice", "/x", "GET", true, ACL_APP },
+        { "below a refusal", "shop", "/a-c/d/e/f", "GET", false, ACL_APP },
+        { "below a permission", "strict", "/open/more", "PUT", false, ACL_APP },
+        { "below one segment", "shop", "/orders/8/x", "POST", false, ACL_APP },
     };
     struct resources *r = load_with(&load_defaults, rules, true);
     REQUIRE(!r->fatal, "%s", said(r));
     EACH (row, c) {
-        struct acl_request q = { { S("td"), S("prod"), str_c(c->app) },
-                                 str_c(c->operation),
-                                 str_c(c->verb) };
+        struct acl_caller caller = { S("td"), S("prod"), str_c(c->app) };
+        struct acl_request q = { &caller, str_c(c->operation), str_c(c->verb) };
         enum acl_level level = ACL_APP;
         CHECK_EQ(acl_allows(&r->config.acl, &q, &level), c->want, "%s", c->name);
         CHECK_EQ(level, c->level, "%s", c->name);
     }
-    struct acl_request q = { { S("other"), S("prod"), S("shop") }, S("/else"), S("GET") };
+    struct acl_caller caller = { S("other"), S("prod"), S("shop") };
+    struct acl_request q = { &caller, S("/else"), S("GET") };
     enum acl_level level;
     CHECK(!acl_allows(&r->config.acl, &q, &level) && level == ACL_GLOBAL);
-    q.caller.trust_domain = S("td");
-    q.caller.namespace_ = S("test");
+    caller.trust_domain = S("td");
+    caller.namespace_ = S("test");
+    CHECK(!acl_allows(&r->config.acl, &q, &level) && level == ACL_GLOBAL);
+    q.caller = NULL;
     CHECK(!acl_allows(&r->config.acl, &q, &level) && level == ACL_GLOBAL);
     resources_unref(r);
 }
@@ -95,12 +110,82 @@ TEST(hostile_paths_are_answered_in_time)
             "    defaultAction: allow\n"),
         true);
     memset(path, 'a', sizeof path);
-    struct acl_request q = { { S("t"), S("n"), S("a") }, str_of(path, sizeof path) };
+    struct acl_caller caller = { S("t"), S("n"), S("a") };
+    struct acl_request q = { &caller, str_of(path, sizeof path) };
     enum acl_level level;
     CHECK(!acl_allows(&r->config.acl, &q, &level));
     for (size_t i = 0; i < sizeof path; i += 2)
         path[i] = '/';
     CHECK(!acl_allows(&r->config.acl, &q, &level));
+    resources_unref(r);
+}
+
+TEST(no_way_of_writing_a_path_gets_past_a_rule)
+{
+    static const struct {
+        const char *target, *want;
+    } row[] = {
+        { "/admin", "/admin" },
+        { "/admin?x=/y", "/admin" },
+        { "admin", "/admin" },
+        { "//admin//", "/admin" },
+        { "/%61dmin", "/admin" },
+        { "/public/../admin", "/admin" },
+        { "/public%2F..%2Fadmin", "/admin" },
+        { "/public/%2e%2e/admin", "/admin" },
+        { "/../../admin/.", "/admin" },
+        { "", "/" },
+        { "/a+b", "/a+b" },
+        { "/%2561", "/%61" }, /* once: what the app gets is decoded once as well */
+    };
+    EACH (row, c) {
+        struct arena a;
+        str operation;
+        arena_init(&a, KIB(64));
+        CHECK_OK(acl_operation(str_c(c->target), &a, &operation), "%s", c->target);
+        CHECK_STR(operation, c->want, "%s", c->target);
+        arena_done(&a);
+    }
+    static const char *const bad[] = { "/%", "/%4", "/%zz" };
+    EACH (bad, c) {
+        struct arena a;
+        str operation;
+        arena_init(&a, KIB(64));
+        CHECK_EQ(acl_operation(str_c(*c), &a, &operation), -INVALID, "%s", *c);
+        arena_done(&a);
+    }
+}
+
+TEST(refusals_name_caller_operation_and_verb)
+{
+    struct resources *r = load_with(&load_defaults, rules, true);
+    struct acl_caller caller = { S("td"), S("prod"), S("strict") };
+    static const struct {
+        bool known;
+        const char *operation, *verb, *want;
+    } row[] = {
+        { true, "/shut", "PUT",
+          "access control policy has denied access to id: spiffe://td/ns/prod/strict operation: "
+          "/shut verb: PUT" },
+        { false, "/shut", "PUT",
+          "access control policy has denied access to id:  operation: /shut verb: PUT" },
+        { true, "/pkg.S/M", "",
+          "access control policy has denied access to id: spiffe://td/ns/prod/strict operation: "
+          "/pkg.S/M verb: NONE" },
+    };
+    EACH (row, c) {
+        struct acl_request q = { c->known ? &caller : NULL, str_c(c->operation), str_c(c->verb) };
+        struct error err = { 0 };
+        enum acl_level level;
+        CHECK_EQ(acl_check(&r->config.acl, &q, &level, &err), -DENIED);
+        CHECK_STR(str_c(err.text), c->want);
+    }
+    struct acl_request q = { &caller, S("/open"), S("PUT") };
+    struct error err = { 0 };
+    enum acl_level level;
+    CHECK_EQ(acl_check(&r->config.acl, &q, &level, &err), 0);
+    CHECK_EQ(level, ACL_APP);
+    CHECK_EQ(err.code, OK);
     resources_unref(r);
 }
 

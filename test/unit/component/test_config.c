@@ -228,6 +228,17 @@ TEST(slips_are_warned_of)
     resources_unref(r);
 }
 
+TEST(sections_of_parts_that_are_not_here_are_told)
+{
+    struct resources *r = config(CONFIG("  wasm: {strictSandbox: true}\n"
+                                        "  workflow: {maxConcurrentWorkflowInvocations: 3}\n"
+                                        "  mtls: {enabled: true}\n"));
+    CHECK_TEXT(said(r), "w f.yaml:5:9: wasm: there is no WebAssembly here: it has no effect\n"
+                        "w f.yaml:6:13: workflow: there are no workflows here: it has no effect");
+    CHECK(!r->fatal);
+    resources_unref(r);
+}
+
 TEST(secret_scopes_decide_who_reads_what)
 {
     static const struct {

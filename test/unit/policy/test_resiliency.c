@@ -118,6 +118,44 @@ TEST(defaults_apply_by_level_and_only_without_an_entry)
     resiliency_free(r);
 }
 
+/* Each level alone, of each kind and direction: whom its name reaches, and whom it doesn't. */
+TEST(default_names_reach_their_level)
+{
+    static const char *const type[] = { "Binding", "Configuration", "Lock",       "Pubsub",
+                                        "Crypto",  "Secretstore",   "Statestore", "Conversation" };
+    static const struct {
+        const char *format;                  /* of the level; %s is the kind */
+        bool outbound, inbound, app, others; /* others: components of another kind */
+    } level[] = {
+        { "%sComponentOutbound", true, false, false, false },
+        { "%sComponentInbound", false, true, false, false },
+        { "ComponentOutbound", true, false, false, true },
+        { "ComponentInbound", false, true, false, true },
+        { "Component", true, true, false, true },
+        { "App", false, false, true, false },
+        { "Actor", false, false, false, false },
+        { "", true, true, true, true },
+    };
+    EACH (type, t)
+        EACH (level, l) {
+            char name[100], text[64];
+            snprintf(text, sizeof text, l->format, *t);
+            snprintf(name, sizeof name, "Default%sTimeoutPolicy", text);
+            struct named_timeout timeout = { str_c(name), MS(1) };
+            struct resiliency_spec s = { .name = S("r"), .timeout = &timeout, .n_timeout = 1 };
+            struct resiliency *r = with(&s, NULL);
+            const char *other = t == type ? type[1] : type[0];
+            CHECK_EQ(policy_component(r, S("c"), *t, POLICY_OUTBOUND) != NULL, l->outbound, "%s",
+                     name);
+            CHECK_EQ(policy_component(r, S("c"), *t, POLICY_INBOUND) != NULL, l->inbound, "%s",
+                     name);
+            CHECK_EQ(policy_component(r, S("o"), other, POLICY_OUTBOUND) != NULL,
+                     l->others && l->outbound, "%s", name);
+            CHECK_EQ(policy_app(r, S("a")) != NULL, l->app, "%s", name);
+            resiliency_free(r);
+        }
+}
+
 TEST(built_in_retries_may_be_redefined_but_the_protected_one_stays)
 {
     struct resiliency *r = with(&defaults, NULL);
