@@ -170,7 +170,7 @@ static int link_pipeline(struct catalog *c, const struct config_handlers *h, str
         return -EXHAUSTED;
     for (size_t i = 0; i < h->n; i++) {
         struct instance *m = map_get(&c->map[KIND_MIDDLEWARE], h->v[i].name);
-        if (m && str_ieq(str_c(m->type->type), h->v[i].type))
+        if (m && type_is(m->type, h->v[i].type, h->v[i].version))
             ret->v[ret->n++] = m;
     }
     return 0;

@@ -70,6 +70,9 @@ struct component_type {
     CO void (*close)(void *self); /* also after a failed open */
 };
 
+/* Whether t answers to this type (without case, aliases too) and version ("" and "v0" = "v1"). */
+bool type_is(const struct component_type *t, str type, str version);
+
 /* Decodes metadata into self by the rows; unknown keys are reported through warn (may be NULL) with
  * a 'did you mean'. Strings are kept in arena. Errors name the field and what is expected. */
 int cfg_decode(const struct component_type *type, struct kvs metadata, struct arena *arena,

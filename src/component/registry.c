@@ -1,27 +1,5 @@
 #include "component/registry.h"
 
-static bool has_type(const struct component_type *t, str type)
-{
-    if (str_ieq(str_c(t->type), type))
-        return true;
-    for (const char *const *alias = t->aliases; alias && *alias; alias++)
-        if (str_ieq(str_c(*alias), type))
-            return true;
-    return false;
-}
-
-/* "", "v0" and "v1" all mean the first version that an engine had. */
-static bool is_initial(str version)
-{
-    return !version.n || str_ieq(version, S("v0")) || str_ieq(version, S("v1"));
-}
-
-static bool has_version(const struct component_type *t, str version)
-{
-    str own = str_c(t->version);
-    return is_initial(version) ? is_initial(own) : str_ieq(own, version);
-}
-
 static const struct component_type *added[REGISTRY_ADDED_MAX];
 static size_t n_added;
 
@@ -29,7 +7,7 @@ static const struct component_type *find_in(const struct component_type *const *
                                             str type, str version)
 {
     for (size_t i = 0; i < n; i++)
-        if (has_type(list[i], type) && has_version(list[i], version))
+        if (type_is(list[i], type, version))
             return list[i];
     return NULL;
 }

@@ -49,3 +49,42 @@ TEST(all_lists_every_table)
     CHECK_EQ(n, 3);
     CHECK(all[2] == &etcd2);
 }
+
+TEST(added_types_are_found_until_they_are_removed)
+{
+    static const struct component_type mine = { .kind = "state",
+                                                .type = "state.mine",
+                                                .version = "v1" };
+    static const struct component_type twin = { .kind = "state",
+                                                .type = "STATE.Mine",
+                                                .version = "v1" };
+    size_t n;
+    CHECK(!registry_find(S("state.mine"), S("")));
+    CHECK_EQ(registry_add(&mine), 0);
+    CHECK_EQ(registry_add(&twin), -EXISTS);
+    CHECK_EQ(registry_add(&sqlite), -EXISTS);
+    CHECK(registry_find(S("state.MINE"), S("")) == &mine);
+    CHECK(registry_added(&n)[0] == &mine && n == 1);
+    registry_remove(&twin); /* never added: nothing happens */
+    CHECK(registry_find(S("state.mine"), S("v1")) == &mine);
+    registry_remove(&mine);
+    CHECK(!registry_find(S("state.mine"), S("")));
+    (void)registry_added(&n);
+    CHECK_EQ(n, 0);
+}
+
+TEST(more_types_than_the_limit_are_refused)
+{
+    static struct component_type type[REGISTRY_ADDED_MAX + 1];
+    static char name[REGISTRY_ADDED_MAX + 1][24];
+    for (size_t i = 0; i <= REGISTRY_ADDED_MAX; i++) {
+        snprintf(name[i], sizeof name[i], "state.n%zu", i);
+        type[i] = (struct component_type){ .kind = "state", .type = name[i], .version = "v1" };
+        CHECK_EQ(registry_add(&type[i]), i < REGISTRY_ADDED_MAX ? 0 : -EXHAUSTED, "%zu", i);
+    }
+    for (size_t i = 0; i <= REGISTRY_ADDED_MAX; i++)
+        registry_remove(&type[i]);
+    size_t n;
+    (void)registry_added(&n);
+    CHECK_EQ(n, 0);
+}
