@@ -172,7 +172,7 @@ bool error_has(const struct error *err, enum error_detail d)
     case ERROR_RESOURCE_INFO:
         return err->reason && err->resource_type[0];
     default:
-        return err->reason;
+        return err->own || err->reason;
     }
 }
 

@@ -55,8 +55,8 @@ static any *error_info(struct arena *a, const struct error *err)
 {
     Google__Rpc__ErrorInfo e = GOOGLE__RPC__ERROR_INFO__INIT;
     Dapr__Proto__Runtime__V1__StringEntry entry[2], *list[] = { &entry[0], &entry[1] };
-    e.reason = (char *)err->reason;
-    e.domain = "dapr.io";
+    e.reason = (char *)(err->own ? err->own_reason : err->reason);
+    e.domain = (char *)(err->own ? err->own_domain : "dapr.io");
     e.metadata = list;
     for (; e.n_metadata < COUNT(entry) && err->meta_key[e.n_metadata]; e.n_metadata++) {
         dapr__proto__runtime__v1__string_entry__init(&entry[e.n_metadata]);
@@ -84,7 +84,7 @@ int error_grpc_details(const struct error *err, struct arena *a, str *ret)
     if (!s.n_details)
         return 0;
     s.code = (int)err->code;
-    s.message = (char *)err->text;
+    s.message = (char *)err->text + err->own_at; /* facts 4.5 */
     s.details = list;
     return pb_encode(a, &s.base, ret);
 }

@@ -192,7 +192,7 @@ CO static void finish(struct grpc_call *c, enum code code, const struct error *e
         return; /* the caller has left */
     str details = S("");
     if (code != OK && error_grpc_details(err, c->a, &details) < 0)
-        details = S(""); /* code and text matter more */
+        details = S("");                                            /* code and text matter more */
     str text = code == OK ? S("") : str_c(err->text + err->own_at); /* facts 4.5 */
     (void)grpc_finish(c->x, code, text, details, NULL);
 }
