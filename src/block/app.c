@@ -91,3 +91,8 @@ CO bool app_listening(struct app *a)
     stream_close(s);
     return true;
 }
+
+int app_grpc_code(const struct app *a, int result)
+{
+    return result < 0 && a->channel == &channel_grpc ? -result : 0;
+}

@@ -55,5 +55,8 @@ void app_free(struct app *a); /* off the workers; NULL is fine */
 CO int app_enter(struct app *a, struct error *err) WUR;
 void app_leave(struct app *a);
 
+/* The code that the result of a callback carries: an app that speaks gRPC fails by one; else 0. */
+int app_grpc_code(const struct app *a, int result);
+
 /* Whether the port accepts a connection now, and where the protocol wants it, TLS. */
 CO bool app_listening(struct app *a);

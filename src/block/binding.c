@@ -145,11 +145,12 @@ CO static int try_event(void *arg, struct guard_attempt *attempt, struct error *
     begin_span(c->x, &span);
     struct app_binding_event e = { str_c(c->x->instance->name), c->x->path, c->e, span.context };
     int r = app->channel->binding(app, &e, c->arena, &c->answer, &attempt->http_status, err);
+    attempt->grpc_status = app_grpc_code(app, r);
     c->last_status = attempt->http_status;
     if (r < 0)
         span_fail(&span, err ? str_c(err->text) : S("failed"));
-    else if (c->e->arena && answer.data.n)
-        *c->e->ret_data = arena_dup(c->e->arena, answer.data);
+    else if (c->e->arena && c->answer.data.n)
+        *c->e->ret_data = arena_dup(c->e->arena, c->answer.data);
     span_end(&span);
     return r;
 }

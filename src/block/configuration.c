@@ -333,8 +333,10 @@ CO static int try_update(void *arg, struct guard_attempt *attempt, struct error 
     struct app *app = u->watch->b->app;
     attempt->stop = &u->watch->ending;
     DEADLINE(SEC(10));
-    return app->channel->configuration(app, str_c(u->watch->store->name), u->key, u->body, u->arena,
-                                       &attempt->http_status, err);
+    int r = app->channel->configuration(app, str_c(u->watch->store->name), u->key, u->body,
+                                        u->arena, &attempt->http_status, err);
+    attempt->grpc_status = app_grpc_code(app, r);
+    return r;
 }
 
 void configuration_item_json(struct json_w *w, const struct configuration_item *item)

@@ -145,6 +145,7 @@ CO static int tell(struct delivery *d, struct guard_attempt *attempt, struct err
     d->verdict = EVENT_RETRY;
     int r = s->blocks->app->channel->event(s->blocks->app, &e, d->arena, &d->verdict,
                                            &attempt->http_status, err);
+    attempt->grpc_status = app_grpc_code(s->blocks->app, r);
     if (r < 0)
         d->verdict = EVENT_RETRY;
     end_span(&span, d->verdict, err);
@@ -279,6 +280,7 @@ CO static int try_bulk(void *arg, struct guard_attempt *attempt, struct error *e
         return fail(err, EXHAUSTED, NULL, "the bulk doesn't fit into memory");
     struct span *spans = begin_spans(d, &bulk);
     int r = app->channel->bulk(app, &bulk, d->arena, &attempt->http_status, err);
+    attempt->grpc_status = app_grpc_code(app, r);
     for (size_t k = 0; spans && k < bulk.n; k++)
         end_span(&spans[k], r < 0 ? EVENT_RETRY : bulk.entry[k].verdict, err);
     if (r < 0)
