@@ -1,6 +1,7 @@
 #include "api/access.h"
 
 #include "component/resource.h"
+#include "format/uri.h"
 #include "telemetry/metrics.h"
 
 enum { OPERATION_ARENA_MAX = 256 << 10 };
@@ -52,7 +53,8 @@ int access_check(struct blocks *b, const struct acl_caller *caller, str target, 
     struct error cause = { 0 };
     AUTO(arena_done) struct arena a;
     arena_init(&a, OPERATION_ARENA_MAX);
-    int r = acl_operation(target, &a, &q.operation);
+    /* A gRPC method is never percent-decoded (surprise 5). */
+    int r = verb.n ? acl_operation(target, &a, &q.operation) : uri_clean(&a, target, &q.operation);
     r = r < 0 ? fail(&cause, DENIED, "ERR_DIRECT_INVOKE",
                      "access control policy has denied access: the path can't be read")
               : acl_check(acl, &q, &level, &cause);
