@@ -96,3 +96,4 @@ grpc_unary_fn lock_try_rpc, unlock_rpc;
 grpc_unary_fn subtle_get_key_rpc, subtle_encrypt_rpc, subtle_decrypt_rpc, subtle_wrap_rpc,
     subtle_unwrap_rpc, subtle_sign_rpc, subtle_verify_rpc;
 grpc_stream_fn encrypt_rpc, decrypt_rpc;
+grpc_stream_fn subscribe_rpc;

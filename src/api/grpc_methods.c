@@ -39,7 +39,7 @@ static const struct grpc_method table[] = {
       PB(bulk_publish_response), .unary = publish_bulk_rpc },
     { S("SubscribeTopicEventsAlpha1"), "subscribe", "v1alpha1",
       PB(subscribe_topic_events_request_alpha1), PB(subscribe_topic_events_response_alpha1),
-      .why = "streaming subscriptions aren't there yet: subscribe over HTTP" },
+      .stream = subscribe_rpc },
 
     { S("InvokeBinding"), "bindings", "v1", PB(invoke_binding_request), PB(invoke_binding_response),
       .unary = binding_rpc },

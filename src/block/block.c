@@ -1,10 +1,15 @@
 #include "block/block.h"
 
 #include "base/mem.h"
+#include "block/streaming.h"
 
 int blocks_init(struct blocks *b)
 {
-    return catalogs_init(b);
+    b->streamings = streamings_new();
+    int r = b->streamings ? catalogs_init(b) : -EXHAUSTED;
+    if (r < 0)
+        streamings_free(TAKE(b->streamings));
+    return r;
 }
 
 unsigned instance_features(const struct instance *i)
@@ -32,4 +37,5 @@ CO void blocks_done(struct blocks *b)
 {
     catalogs_done(b);
     instance_free(TAKE(b->resolver));
+    streamings_free(TAKE(b->streamings));
 }

@@ -16,6 +16,7 @@
 struct resources;
 struct app;
 struct invoker;
+struct streamings;
 struct resiliency;
 
 /* A component that has been opened. */
@@ -63,6 +64,7 @@ struct blocks {
     atomic_bool draining; /* deliveries are being stopped: no further retry of one */
     struct app *app;      /* NULL without an app port */
     struct invoker *invoker;
+    struct streamings *streamings; /* subscriptions of streams: streaming.h */
     struct resiliency *resiliency; /* policies by target */
 };
 

@@ -28,6 +28,12 @@ static const struct broker *broker_of(const struct subscription *s)
     return s->instance->extra;
 }
 
+/* Deliveries are being stopped: what fails isn't hopeless, the broker gives it again. */
+static const atomic_bool *stop_of(const struct subscription *s)
+{
+    return s->sink ? s->sink->over : &s->blocks->draining;
+}
+
 static str app_topic(const struct subscription *s, str topic)
 {
     str prefix = broker_of(s)->topics.prefix;
@@ -140,12 +146,14 @@ CO static int tell(struct delivery *d, struct guard_attempt *attempt, struct err
 {
     struct subscription *s = d->s;
     struct span span;
+    str topic = d->m->topic.n ? app_topic(s, d->m->topic) : s->topic;
     begin_span(s, &d->ce, &span);
-    struct app_event e = { d->path, s->topic, s->pubsub, d->m, d->body, &d->ce, span.context };
+    struct app_event e = { d->path, topic, s->pubsub, d->m, d->body, &d->ce, span.context };
     d->verdict = EVENT_RETRY;
-    int r = s->blocks->app->channel->event(s->blocks->app, &e, d->arena, &d->verdict,
-                                           &attempt->http_status, err);
-    attempt->grpc_status = app_grpc_code(s->blocks->app, r);
+    struct app *app = s->blocks->app;
+    int r = s->sink
+                ? s->sink->event(s->sink->arg, &e, d->arena, &d->verdict, err)
+                : app->channel->event(app, &e, d->arena, &d->verdict, &attempt->http_status, err);
     if (r < 0)
         d->verdict = EVENT_RETRY;
     end_span(&span, d->verdict, err);
@@ -160,7 +168,7 @@ CO static int tell(struct delivery *d, struct guard_attempt *attempt, struct err
 CO static int try_deliver(void *arg, struct guard_attempt *attempt, struct error *err)
 {
     struct delivery *d = arg;
-    attempt->stop = &d->s->blocks->draining;
+    attempt->stop = stop_of(d->s);
     int r = tell(d, attempt, err);
     if (r < 0 || d->verdict != EVENT_DROP || !d->s->dead_letter.n)
         return r;
@@ -171,7 +179,7 @@ CO static int try_deliver(void *arg, struct guard_attempt *attempt, struct error
 CO static int give_up(struct delivery *d, int r, struct error *err)
 {
     /* Cut short by a stop: it isn't hopeless, the broker gives it again. */
-    if (!d->s->dead_letter.n || r == -CANCELLED || atomic_load(&d->s->blocks->draining))
+    if (!d->s->dead_letter.n || r == -CANCELLED || atomic_load(stop_of(d->s)))
         return r;
     struct error dlq = { 0 };
     int moved = dead_letter(d, &dlq);
@@ -275,7 +283,7 @@ CO static int try_bulk(void *arg, struct guard_attempt *attempt, struct error *e
     struct app_bulk bulk;
     size_t *at, open = 0;
     struct app *app = d->s->blocks->app;
-    attempt->stop = &d->s->blocks->draining;
+    attempt->stop = stop_of(d->s);
     if (gather(d, &bulk, &at) < 0)
         return fail(err, EXHAUSTED, NULL, "the bulk doesn't fit into memory");
     struct span *spans = begin_spans(d, &bulk);

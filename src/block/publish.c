@@ -7,6 +7,7 @@
 #include "block/guard.h"
 #include "block/observe.h"
 #include "block/parallel.h"
+#include "block/streaming.h"
 #include "format/cloudevent.h"
 #include "format/duration.h"
 
@@ -25,7 +26,9 @@ int publish_attach(struct blocks *b, struct instance *i, bool namespaced, struct
         return fail(err, EXHAUSTED, NULL, "out of memory");
     k->outbound = policy_component(b->resiliency, str_c(i->name), "Pubsub", POLICY_OUTBOUND);
     k->inbound = policy_component(b->resiliency, str_c(i->name), "Pubsub", POLICY_INBOUND);
+    list_init(&k->hubs);
     i->extra = k;
+    i->extra_stop = streamings_end;
     return 0;
 }
 

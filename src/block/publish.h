@@ -14,6 +14,7 @@ struct policy;
 struct broker {
     struct topics topics;
     struct policy *outbound, *inbound;
+    struct list hubs; /* what streams subscribe to: streaming.c; worker 0 */
 };
 /* Once, after the component was opened. */
 int publish_attach(struct blocks *b, struct instance *i, bool namespaced, struct error *err) WUR;

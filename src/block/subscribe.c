@@ -60,7 +60,7 @@ static int add(struct subscriptions *l, const struct subscription *s)
     return 0;
 }
 
-static void read_raw(struct subscription *s)
+void subscription_read_raw(struct subscription *s)
 {
     str raw = kvs_get(s->metadata, S("rawPayload"));
     s->raw_malformed = raw.n && !str_to_bool(raw, &s->raw); /* fails each delivery: facts 11.9 */
@@ -92,7 +92,7 @@ static int add_declarative(struct blocks *b, struct subscriptions *l, struct res
         s.rules[s.n_rules++] = r->rule[i];
     if (r->default_path.n)
         s.rules[s.n_rules++] = (struct route_rule){ .path = r->default_path };
-    read_raw(&s);
+    subscription_read_raw(&s);
     s.from = resources_ref(res);
     int code = add(l, &s);
     if (code < 0)
@@ -152,7 +152,7 @@ static int add_programmatic(struct blocks *b, struct subscriptions *l,
                  STR_ARG(s.topic), STR_ARG(s.pubsub));
         return 0;
     }
-    read_raw(&s);
+    subscription_read_raw(&s);
     return add(l, &s) < 0 ? fail(err, EXHAUSTED, NULL, "too many subscriptions") : 0;
 }
 
@@ -216,13 +216,28 @@ static int check_start(struct subscription *s, struct error *err)
     return 0;
 }
 
+/* Engines of ours may use the dead letter topic for what nobody could process. */
+int subscription_metadata(const struct subscription *s, struct arena *a, struct kvs *ret)
+{
+    *ret = s->metadata;
+    if (!s->dead_letter.n)
+        return 0;
+    struct kv *kv = arena_alloc(a, (s->metadata.n + 1) * sizeof *kv);
+    if (!kv)
+        return -EXHAUSTED;
+    for (size_t i = 0; i < s->metadata.n; i++)
+        kv[i] = s->metadata.v[i];
+    kv[s->metadata.n] = (struct kv){ S("deadLetterTopic"), s->dead_letter };
+    *ret = (struct kvs){ kv, s->metadata.n + 1 };
+    return 0;
+}
+
 CO static int start_one(struct subscription *s, struct arena *a, struct error *err)
 {
     const struct broker *k = s->instance->extra;
     str part[] = { k->topics.prefix, s->topic };
     struct pubsub_subscription p = {
         .topic = arena_join(a, part, 2),
-        .metadata = s->metadata,
         .handle = deliver_one,
         .handle_bulk = s->bulk ? deliver_bulk : NULL,
         .bulk_max = s->bulk_max > 0 ? (size_t)s->bulk_max : 100,
@@ -239,15 +254,8 @@ CO static int start_one(struct subscription *s, struct arena *a, struct error *e
         p.handle_bulk = NULL;
         p.arg = s->batcher;
     }
-    if (s->dead_letter.n) { /* engines of ours may use it for what nobody could process */
-        struct kv *kv = arena_alloc(a, (s->metadata.n + 1) * sizeof *kv);
-        if (!kv)
-            return fail(err, EXHAUSTED, NULL, "out of memory");
-        for (size_t i = 0; i < s->metadata.n; i++)
-            kv[i] = s->metadata.v[i];
-        kv[s->metadata.n] = (struct kv){ S("deadLetterTopic"), s->dead_letter };
-        p.metadata = (struct kvs){ kv, s->metadata.n + 1 };
-    }
+    if (subscription_metadata(s, a, &p.metadata) < 0)
+        return fail(err, EXHAUSTED, NULL, "out of memory");
     return ops(s->instance)->subscribe(s->instance->self, &p, &s->engine, err);
 }
 

@@ -5,8 +5,16 @@
  * letter. */
 #pragma once
 
-#include "block/block.h"
+#include "block/channel.h"
 #include "component/resource.h"
+
+/* Who gets the events of a subscription that isn't the app's: streaming.h. */
+struct event_sink {
+    CO int (*event)(void *arg, const struct app_event *e, struct arena *a, enum event_verdict *ret,
+                    struct error *err);
+    void *arg;
+    const atomic_bool *over; /* no more retries: what is undelivered goes back to the broker */
+};
 
 struct batcher;
 enum subscription_type { SUBSCRIPTION_UNKNOWN, DECLARATIVE, PROGRAMMATIC, STREAMING };
@@ -24,8 +32,9 @@ struct subscription {
     /* while it runs */
     struct blocks *blocks;
     struct instance *instance;
-    void *engine;            /* the engine's handle; NULL = not started */
-    struct batcher *batcher; /* bulk on a broker that can't; NULL = none */
+    const struct event_sink *sink; /* NULL = the app */
+    void *engine;                  /* the engine's handle; NULL = not started */
+    struct batcher *batcher;       /* bulk on a broker that can't; NULL = none */
     bool raw, raw_malformed;
     bool hopeless; /* said once: nothing to start */
 };
@@ -51,3 +60,10 @@ CO void subscriptions_leave(struct subscriptions *s, const struct instance *brok
  * subscriptions_start() starts them. */
 CO void subscriptions_update(struct blocks *b, struct subscriptions *s, struct resources *res);
 CO void subscriptions_done(struct subscriptions *s);
+
+/* ---- for whoever makes a subscription otherwise ---- */
+
+/* rawPayload of the metadata. */
+void subscription_read_raw(struct subscription *s);
+/* What the engine is told: the metadata, and where dead letters go. */
+int subscription_metadata(const struct subscription *s, struct arena *a, struct kvs *ret) WUR;

@@ -1,5 +1,6 @@
 #include "base/clock.h"
 #include "base/mem.h"
+#include "block/streaming.h"
 #include "format/json.h"
 #include "runtime/private.h"
 
@@ -143,6 +144,21 @@ static int describe_resiliencies(struct runtime *r, struct arena *a, struct side
     return 0;
 }
 
+/* The app's, and those of open streams. */
+static int describe_subscriptions(struct runtime *r, struct arena *a, struct sidecar_info *ret)
+{
+    size_t n = atomic_load(&r->discovered) ? r->subscriptions.n : 0;
+    struct subscription **v =
+        arena_alloc(a, (n + STREAMINGS_SHOWN) * sizeof(struct subscription *));
+    if (!v)
+        return -EXHAUSTED;
+    for (size_t i = 0; i < n; i++)
+        v[i] = r->subscriptions.v[i];
+    ret->subscription = v;
+    ret->n_subscriptions = n;
+    return streamings_copy(r->blocks.streamings, a, v, &ret->n_subscriptions);
+}
+
 CO int describe_metadata(void *runtime, struct arena *a, struct sidecar_info *ret)
 {
     struct runtime *r = runtime;
@@ -154,11 +170,9 @@ CO int describe_metadata(void *runtime, struct arena *a, struct sidecar_info *re
         .has_app = r->app,
     };
     describe_app(r, &ret->app);
-    if (atomic_load(&r->discovered)) {
-        ret->subscription = r->subscriptions.v;
-        ret->n_subscriptions = r->subscriptions.n;
-    }
-    int code = describe_components(r, a, ret);
+    int code = describe_subscriptions(r, a, ret);
+    if (code >= 0)
+        code = describe_components(r, a, ret);
     if (code >= 0)
         code = describe_attributes(r, a, &ret->extended);
     return code < 0 ? code : describe_resiliencies(r, a, ret);

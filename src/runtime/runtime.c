@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "block/configuration.h"
+#include "block/streaming.h"
 #include "format/duration.h"
 #include "loop/worker.h"
 #include "runtime/private.h"
@@ -441,6 +442,7 @@ CO static void pause_step(void *arg)
     struct runtime *r = arg;
     r->deliveries_over = true;
     life_stop_deliveries(r);
+    streamings_stop(r->blocks.streamings);
 }
 
 CO static void drain_step(void *arg)
