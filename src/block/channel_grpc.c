@@ -1,4 +1,4 @@
-#include "block/channel.h"
+#include "block/channel_private.h"
 
 #include "appcallback.pb-c.h"
 #include "base/clock.h"
@@ -519,7 +519,7 @@ static int fill_bulk(const struct app_bulk *b, struct arena *a, bulk_request *m)
 }
 
 /* A missing status, or a missing entry, is a retry. */
-static int read_statuses(struct app_bulk *b, str message, struct arena *a)
+int grpc_read_statuses(struct app_bulk *b, str message, struct arena *a)
 {
     const bulk_response *v =
         proto_unpack(&dapr__proto__runtime__v1__topic_event_bulk_response__descriptor, message, a);
@@ -564,7 +564,8 @@ CO static int grpc_bulk(struct app *a, struct app_bulk *b, struct arena *arena, 
         return 0;
     if (answer.status.code)
         return refused(&answer, err, "error returned from app while processing bulk event");
-    return read_statuses(b, answer.message, arena) < 0 ? unreadable(err, "OnBulkTopicEvent") : 0;
+    return grpc_read_statuses(b, answer.message, arena) < 0 ? unreadable(err, "OnBulkTopicEvent")
+                                                            : 0;
 }
 
 /* ---- what it subscribes to ---- */
@@ -608,6 +609,22 @@ static int read_subscription(const topic_subscription *m, struct arena *a,
     return 0;
 }
 
+int grpc_read_subscriptions(str message, struct arena *a, struct app_subscriptions *ret)
+{
+    const subscriptions_response *m = proto_unpack(
+        &dapr__proto__runtime__v1__list_topic_subscriptions_response__descriptor, message, a);
+    *ret = (struct app_subscriptions){ 0 };
+    if (!m) {
+        ret->refused = "the app's answer to ListTopicSubscriptions is no list of subscriptions";
+        return 0;
+    }
+    ret->v = arena_zalloc(a, m->n_subscriptions * sizeof *ret->v);
+    for (size_t i = 0; ret->v && i < m->n_subscriptions; i++)
+        if (read_subscription(m->subscriptions[i], a, &ret->v[ret->n++]) < 0)
+            return -EXHAUSTED;
+    return ret->v ? 0 : -EXHAUSTED;
+}
+
 CO static int grpc_subscriptions(struct app *a, struct arena *arena, struct app_subscriptions *ret,
                                  struct error *err)
 {
@@ -619,18 +636,7 @@ CO static int grpc_subscriptions(struct app *a, struct arena *arena, struct app_
         return r < 0 ? r : 0;
     if (answer.status.code)
         return refused(&answer, err, "ListTopicSubscriptions");
-    const subscriptions_response *m =
-        proto_unpack(&dapr__proto__runtime__v1__list_topic_subscriptions_response__descriptor,
-                     answer.message, arena);
-    if (!m) {
-        ret->refused = "the app's answer to ListTopicSubscriptions is no list of subscriptions";
-        return 0;
-    }
-    ret->v = arena_zalloc(arena, m->n_subscriptions * sizeof *ret->v);
-    for (size_t i = 0; ret->v && i < m->n_subscriptions; i++)
-        if (read_subscription(m->subscriptions[i], arena, &ret->v[ret->n++]) < 0)
-            return no_memory(err);
-    return ret->v ? 0 : no_memory(err);
+    return grpc_read_subscriptions(answer.message, arena, ret) < 0 ? no_memory(err) : 0;
 }
 
 /* ---- bindings ---- */
@@ -692,7 +698,7 @@ static int read_states(const binding_response *m, struct arena *a, struct app_bi
     return 0;
 }
 
-static int read_binding(str message, struct arena *a, struct app_binding_answer *ret)
+int grpc_read_binding(str message, struct arena *a, struct app_binding_answer *ret)
 {
     const binding_response *m =
         proto_unpack(&dapr__proto__runtime__v1__binding_event_response__descriptor, message, a);
@@ -730,7 +736,7 @@ CO static int grpc_binding(struct app *a, const struct app_binding_event *e, str
         return r;
     if (answer.status.code)
         return refused(&answer, err, "error invoking app");
-    r = read_binding(answer.message, arena, ret);
+    r = grpc_read_binding(answer.message, arena, ret);
     return r == -EXHAUSTED ? no_memory(err) : r < 0 ? unreadable(err, "OnBindingEvent") : 0;
 }
 

@@ -1,4 +1,4 @@
-#include "block/channel.h"
+#include "block/channel_private.h"
 
 #include "base/clock.h"
 #include "base/id.h"
@@ -360,8 +360,8 @@ static int tell_headers(struct kvs metadata, const struct trace_context *trace, 
     return 0;
 }
 
-static int read_status(str body, str id, struct arena *arena, enum event_verdict *ret,
-                       struct error *err)
+int http_read_status(str body, str id, struct arena *arena, enum event_verdict *ret,
+                     struct error *err)
 {
     struct json v;
     str status = S("");
@@ -399,7 +399,7 @@ CO static int http_event(struct app *a, const struct app_event *e, struct arena 
     if (r < 0)
         return r;
     if (is_2xx(answer.status))
-        return read_status(answer.body, e->ce->id, arena, ret, err);
+        return http_read_status(answer.body, e->ce->id, arena, ret, err);
     if (answer.status == 404) { /* nobody will ever take it: surprise 27 */
         *ret = EVENT_DROP;
         return 0;
@@ -462,7 +462,7 @@ static int write_bulk(const struct app_bulk *b, struct buf *out)
 }
 
 /* A missing status, or a missing entry, is a retry. */
-static void read_statuses(struct app_bulk *b, str body, struct arena *arena)
+void http_read_statuses(struct app_bulk *b, str body, struct arena *arena)
 {
     struct json v, item;
     if (json_parse(body, &v, NULL) < 0)
@@ -512,7 +512,7 @@ CO static int http_bulk(struct app *a, struct app_bulk *b, struct arena *arena, 
     for (size_t i = 0; i < b->n; i++)
         b->entry[i].verdict = answer.status == 404 ? EVENT_DROP : EVENT_RETRY;
     if (answer.status != 404)
-        read_statuses(b, answer.body, arena);
+        http_read_statuses(b, answer.body, arena);
     return 0;
 }
 
@@ -588,7 +588,7 @@ static void read_subscription(struct arena *a, struct json v, struct app_subscri
         s->bulk_await_ms = 0;
 }
 
-static int read_subscriptions(str body, struct arena *arena, struct app_subscriptions *ret)
+int http_read_subscriptions(str body, struct arena *arena, struct app_subscriptions *ret)
 {
     struct json root, item;
     if (json_parse(body, &root, NULL) < 0 || (root.type != JSON_ARRAY && !json_is_null(root))) {
@@ -622,7 +622,7 @@ CO static int http_subscriptions(struct app *a, struct arena *arena, struct app_
     if (answer.status == 404)
         return 0;
     if (answer.status == 200)
-        return read_subscriptions(answer.body, arena, ret) < 0
+        return http_read_subscriptions(answer.body, arena, ret) < 0
                    ? fail(err, EXHAUSTED, NULL, "too many subscriptions")
                    : 0;
     str why = arena_printf(arena, "app returned http status code %d from subscription endpoint",
