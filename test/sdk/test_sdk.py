@@ -32,8 +32,8 @@ EMBEDDED = {"state": ["state-memory", "state-sqlite"], "pubsub": ["pubsub-sqlite
 REDIS = [("state", "state", {}), ("pubsub", "pubsub", {"redeliverInterval": "200ms"}),
          ("config", "configuration", {}), ("lock", "lock", {})]
 CRYPTO = "crypto"
-# What the tests leave out, since Proa hasn't it yet: "invoke" (calls over gRPC), "stream".
-NOT_YET = ("stream",)
+# What the tests leave out while Proa lacks it: "invoke" (calls over gRPC), "stream".
+NOT_YET = ()
 SECRETS = {"plain": "a plain secret", "db": {"user": "ada", "password": "hush"}}
 
 
