@@ -17,7 +17,7 @@ NOT_UNDER_TSAN = {
     "http_h1_client": "its scripted server's fibers hand a buffer on in an order that only the "
     "sockets know, which TSan takes for a race",
 }
-GATES = ("layers", "banned", "size", "co", "format", "docs")
+GATES = ("layers", "banned", "size", "co", "format", "docs", "contract")
 SDKS = {"python": "Python", "javascript": "JavaScript", "go": "Go", "java": "Java"}
 CHAOS_ROUNDS = "8"
 # An empty str may be NULL: NULL + 0, which C2y defines, isn't worth a report. And the name by which

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import check_banned
 import check_co
+import check_contract
 import check_docs
 import check_format
 import check_layers
@@ -187,6 +188,38 @@ class Docs(unittest.TestCase):
             page = f"```c\n#include <proa.h>\n{line}\n```\n"
             with tree(README_md=page, include__proa_h="enum { one = 1 };\n") as root:
                 self.assertEqual(len(check_docs.check(root)), n)
+
+
+class Contract(unittest.TestCase):
+    TEST = "def test_save(self):\n    s.post('/v1.0/state/' + store)\n    s.get('/v1.0/metadata')\n"
+
+    def problems(self, rows, page="different: it is so\n", section="routes", **more):
+        name = f"test__contract__{section}_txt"
+        with tree(**{name: rows}, test__a_py=self.TEST, docs__compatibility_md=page, **more) as root:
+            return check_contract.check(root)[0]
+
+    def test_a_row_needs_a_test_or_a_reason(self):
+        self.assertEqual(self.problems("GET /v1.0/metadata\n"), [])
+        self.assertEqual(len(self.problems("GET /v1.0/healthz\n")), 1)
+        self.assertEqual(self.problems("GET /v1.0/healthz = test_save\n"), [])
+        self.assertEqual(len(self.problems("GET /v1.0/healthz = test_load\n")), 1)
+        self.assertEqual(self.problems("GET /v1.0/healthz ! it is so\n"), [])
+        self.assertEqual(len(self.problems("GET /v1.0/healthz ! it isn't\n")), 1)
+
+    def test_what_is_not_there_yet_is_marked_and_only_that(self):
+        self.assertEqual(self.problems("? GET /v1.0/healthz\n"), [])
+        self.assertEqual(len(self.problems("? GET /v1.0/metadata\n")), 1)
+
+    def test_what_the_product_has_is_a_row(self):
+        code = '    { GET, "/v1.0/metadata", f, "metadata", "v1", "GetMetadata" },\n'
+        self.assertEqual(self.problems("GET /v1.0/metadata\n", src__api__routes_c=code), [])
+        self.assertEqual(len(self.problems("", src__api__routes_c=code)), 1)
+
+    def test_a_surprise_is_known_by_its_number(self):
+        for name, n in (("test_s14_text", 0), ("test_api_s14_text", 0), ("test_s141_text", 1)):
+            with tree(test__contract__surprises_txt="S14 text\n",
+                      test__a_py=f"def {name}(self):\n    pass\n") as root:  # fmt: skip
+                self.assertEqual(len(check_contract.check(root)[0]), n, name)
 
 
 if __name__ == "__main__":
