@@ -18,6 +18,7 @@ What the product has of its own accord (routes, gRPC methods, flags, error codes
 so that nothing is added without a test.
 """
 
+import functools
 import re
 import sys
 from collections import namedtuple
@@ -31,7 +32,7 @@ Test = namedtuple("Test", "file name body")
 PYTHON_TEST = re.compile(r"^([ \t]+|)def (test_\w+)\(", re.MULTILINE)
 C_TEST = re.compile(r"^TEST(?:_CO|_LOOP)?\((\w+)\)", re.MULTILINE)
 CASE = re.compile(r"^CASE\w*\((\w+)", re.MULTILINE)
-GRPC = re.compile(r"grpc|internal|peer|frames|sdk")  # where methods of gRPC are meant by their names
+GRPC = re.compile(r"grpc", re.IGNORECASE)  # a file that says so means methods by their names
 WHOLE = (".js", ".mjs", ".go", ".java")  # the SDKs' suites: a file is one test
 
 
@@ -49,7 +50,7 @@ def word_form(name):
 
 def surprise_form(name):
     number = name.split(" ")[0].lower()
-    return rf"\A(?:test_)?(?:\w+_)?{number}_"
+    return rf"(?:\A|_){number}(?:_|\Z)"
 
 
 # Section → from the row's name to a regular expression; "name" searches tests' names.
@@ -67,8 +68,15 @@ FORMS = {
 }
 
 
+@functools.cache
+def text_of(file):
+    return file.read_text()
+
+
 def python_tests(file, text):
     found = list(PYTHON_TEST.finditer(text))
+    if found and file.name.startswith("test_"):  # tables in front of the tests that walk over them
+        yield Test(file, "(its tables)", text[:found[0].start()])
     for i, match in enumerate(found):
         end = found[i + 1].start() if i + 1 < len(found) else len(text)
         yield Test(file, match.group(2), text[match.start():end])
@@ -118,7 +126,7 @@ def covering(row, all_tests, by_name):
     pattern = re.compile(form(row.name))
     if where == "name":
         return [t for t in all_tests if pattern.search(t.name)]
-    among = all_tests if where == "body" else [t for t in all_tests if GRPC.search(str(t.file))]
+    among = all_tests if where == "body" else [t for t in all_tests if GRPC.search(text_of(t.file))]
     return [t for t in among if pattern.search(t.body)]
 
 
