@@ -131,7 +131,7 @@ CO static int call_unary(struct grpc_call *c, struct error *err)
         return fail(err, UNIMPLEMENTED, NULL, "a unary call needs one message");
     if (r > 0)
         trace_grpc_tell(c, in);
-    AUTO(catalog_unpinp) __attribute__((unused)) struct catalog *pin = catalog_pin(c->b);
+    PINNED(c->b);
     if (r > 0)
         r = c->method->unary(c, in, &out, err);
     return r < 0 || c->x->ended ? r : grpc_reply(c, out, err);

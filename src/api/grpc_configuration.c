@@ -201,7 +201,7 @@ CO static void leave(struct stream *s, str store, str id)
     if (s->offer)
         ticket_done(&TAKE(s->offer)->ticket, -CANCELLED);
     if (!s->stopped) {
-        AUTO(catalog_unpinp) struct catalog *pin = catalog_pin(s->c->b);
+        PINNED(s->c->b);
         struct instance *i;
         if (configuration_find(s->c->b, store, &i, NULL) >= 0)
             (void)block_configuration_unsubscribe(s->c->b, i, id, NULL);
@@ -217,7 +217,7 @@ CO static int subscribe(struct stream *s, const subscribe_request *m, char id[UU
     struct configuration_watcher w = { tell, ask_stop, tell_gone, s };
     struct instance *store;
     struct configuration_query q;
-    AUTO(catalog_unpinp) struct catalog *pin = catalog_pin(c->b);
+    PINNED(c->b);
     int r = configuration_find(c->b, pb_str(m->store_name), &store, err);
     if (r < 0)
         return r;

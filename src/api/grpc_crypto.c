@@ -270,7 +270,7 @@ CO static int stream(struct grpc_call *c, CO int (*run_it)(struct stream *s, str
                      struct error *err)
 {
     struct stream s = { .c = c };
-    AUTO(catalog_unpinp) struct catalog *pin = catalog_pin(c->b); /* for as long as a request */
+    PINNED(c->b); /* for as long as a request */
     arena_init(&s.arena, MESSAGE_MEMORY);
     int r = run_it(&s, err);
     arena_done(&s.arena);

@@ -276,7 +276,7 @@ CO void api_handle(void *api, struct http_exchange *x)
         return;
     }
     read_trace(&r);
-    AUTO(catalog_unpinp) __attribute__((unused)) struct catalog *pin = catalog_pin(r.b);
+    PINNED(r.b);
     struct dispatch d = { &r, find_route(&r), x->req.path };
     struct span span;
     if (trace_http_begin(&r, &span) && !cors_handle(r.config->allowed_origins, &r.x) &&

@@ -121,7 +121,7 @@ CO static void handle_direct(struct blocks *b, struct http_exchange *x, str want
 CO void api_handle_internal(void *api, struct http_exchange *x)
 {
     struct blocks *b = api_blocks(api);
-    AUTO(catalog_unpinp) __attribute__((unused)) struct catalog *pin = catalog_pin(b);
+    PINNED(b);
     str wanted = http_headers_get(&x->req.headers, S(DIRECT_HEADER));
     if (wanted.n)
         handle_direct(b, x, wanted);

@@ -207,7 +207,7 @@ CO static void send_all(struct event_call *c)
 CO static int on_event(void *arg, const struct binding_event *e, struct error *err)
 {
     struct binding *x = arg;
-    AUTO(catalog_unpinp) __attribute__((unused)) struct catalog *pin = catalog_pin(x->b);
+    PINNED(x->b);
     struct arena arena;
     arena_init(&arena, ARENA_MAX);
     struct event_call call = { .x = x, .e = e, .arena = &arena };

@@ -37,6 +37,10 @@ enum component_kind component_kind_of(const char *kind);
 struct catalog *catalog_pin(struct blocks *b);
 void catalog_unpin(struct catalog *c);
 void catalog_unpinp(struct catalog **c); /* for AUTO() */
+/* PINNED(b); — until the end of the enclosing block. */
+#define PINNED(blocks)                                                                             \
+    AUTO(catalog_unpinp)                                                                           \
+    __attribute__((unused)) struct catalog *FIBER_CONCAT(pin_, __LINE__) = catalog_pin(blocks)
 
 /* What is loaded now, by the pin at least. */
 struct instance *catalog_get(const struct blocks *b, enum component_kind kind, str name);

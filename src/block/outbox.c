@@ -332,7 +332,7 @@ CO static int on_event(void *arg, const struct pubsub_message *m, struct error *
     struct reader *rd = arg;
     struct arena a;
     struct error own = { 0 };
-    AUTO(catalog_unpinp) struct catalog *pin = catalog_pin(rd->set->b);
+    PINNED(rd->set->b);
     arena_init(&a, READ_MEMORY);
     int r = read_event(rd, m, &a, &own);
     arena_done(&a);
@@ -342,7 +342,7 @@ CO static int on_event(void *arg, const struct pubsub_message *m, struct error *
 CO static int subscribe(struct reader *rd, struct error *err)
 {
     struct blocks *b = rd->set->b;
-    AUTO(catalog_unpinp) struct catalog *pin = catalog_pin(b);
+    PINNED(b);
     struct instance *store = catalog_get(b, KIND_STATE, str_c(rd->store)), *pubsub;
     const struct outbox *o = store ? state_outbox(store) : NULL;
     int r = o ? find_pubsub(b, o->pubsub, &pubsub, err) : -NOT_FOUND;

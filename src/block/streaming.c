@@ -419,7 +419,7 @@ struct change {
 CO static void change_main(void *arg)
 {
     struct change *c = arg;
-    AUTO(catalog_unpinp) struct catalog *pin = catalog_pin(c->b);
+    PINNED(c->b);
     SHIELD(); /* whoever asked waits for it */
     int r = fiber_mutex_lock(&c->b->streamings->changing);
     if (c->joins && r >= 0)

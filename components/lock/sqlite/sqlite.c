@@ -19,13 +19,13 @@ enum { CLEAN_ROWS = 1000, EXPIRY_MAX_S = INT32_MAX };
 
 static const char *const sql_template[N_SQL] = {
     /* One that has ended is taken over; one that lasts isn't, not even by its owner. */
-    [TAKE_LOCK] = "INSERT INTO %s (resource, owner, expires_ms) VALUES (?1, ?2, ?3) "
-                  "ON CONFLICT (resource) DO UPDATE SET owner = ?2, expires_ms = ?3 "
-                  "WHERE expires_ms <= ?4",
+    [TAKE_LOCK] = ("INSERT INTO %s (resource, owner, expires_ms) VALUES (?1, ?2, ?3) "
+                   "ON CONFLICT (resource) DO UPDATE SET owner = ?2, expires_ms = ?3 "
+                   "WHERE expires_ms <= ?4"),
     [FIND] = "SELECT owner FROM %s WHERE resource = ?1 AND expires_ms > ?4",
     [GIVE] = "DELETE FROM %s WHERE resource = ?1",
-    [CLEAN] = "DELETE FROM %1$s WHERE rowid IN (SELECT rowid FROM %1$s WHERE expires_ms <= ?4 "
-              "LIMIT 1000)",
+    [CLEAN] = ("DELETE FROM %1$s WHERE rowid IN (SELECT rowid FROM %1$s WHERE expires_ms <= ?4 "
+               "LIMIT 1000)"),
 };
 
 static int64_t now_ms(void)

@@ -133,8 +133,8 @@ static void the_public_part_is_a_key_again(struct suite *s)
     key_pem(s, "p521.pem", EVP_EC_gen("P-521"));
     key_pem(s, "ed.pem", EVP_PKEY_Q_keygen(NULL, NULL, "ED25519"));
     for (size_t i = 0; i < COUNT(row); i++) {
-        struct crypto_output out;
-        str pem, jwk;
+        struct crypto_output out = { 0 };
+        str pem = S(""), jwk = S("");
         struct crypto_input in = { .key = str_c(row[i].key),
                                    .algorithm = str_c(row[i].algorithm),
                                    .data = str_of(digest, 32) };

@@ -165,7 +165,7 @@ static void race_reader(void *arg)
 {
     struct race *r = arg;
     while (!atomic_load(&r->stop)) {
-        AUTO(catalog_unpinp) struct catalog *pin = catalog_pin(r->b);
+        PINNED(r->b);
         struct instance *i = catalog_get(r->b, KIND_STATE, S("s"));
         fiber_yield(); /* others swap meanwhile */
         if (!i || *((struct engine *)i->self)->closed)
