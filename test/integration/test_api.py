@@ -327,6 +327,30 @@ class Flags(harness.Case):
         s.wait_ready()
         s.wait_log("has no effect yet")
 
+    def test_flags_of_parts_that_do_not_exist_are_taken_and_told(self):
+        flags = {"--profile-port": "7778", "--enable-profiling": "true", "--sentry-address": "x:1",
+                 "--control-plane-address": "x:1", "--control-plane-trust-domain": "td",
+                 "--control-plane-namespace": "ns", "--sentry-request-jwt-audiences": "a,b",
+                 "--scheduler-host-address": "x:1", "--scheduler-job-streams": "3",
+                 "--actors-disseminate-timeout": "30s", "--disable-builtin-k8s-secret-store": "true",
+                 "--reminders-service": "x", "--actors-service": "x"}
+        s = self.sidecar(args=[f"{k}={v}" for k, v in flags.items()])
+        for flag in flags:
+            s.wait_log(f"{flag} has no effect yet")
+
+    def test_the_log_goes_to_a_file_and_workers_may_be_chosen(self):
+        path = os.path.join(self.directory(), "sidecar.log")
+        s = self.sidecar(args=["--log-file", path, "--workers", "1"])
+        self.assertEqual(s.stop(), 0)
+        with open(path) as f:
+            self.assertIn("Daprd shutdown gracefully", f.read())
+        self.assertNotIn("Daprd shutdown gracefully", s.log())
+
+    def test_the_app_may_listen_elsewhere(self):
+        app = self.app({"/m": harness.echo})
+        s = self.sidecar("me", app, args=["--app-channel-address", "localhost"])
+        self.assertEqual(s.post("/v1.0/invoke/me/method/m", b"hi").body, b"hi")
+
     def test_s11_wait_ends_with_0_when_the_sidecar_is_ready(self):
         s = self.sidecar()
         r = self.run_it("--wait", "--dapr-http-port", str(s.http))
