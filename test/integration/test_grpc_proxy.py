@@ -4,6 +4,7 @@
 Needs grpcio (requirements.txt); where it isn't there the tests are skipped visibly.
 """
 import concurrent.futures
+import functools
 import os
 import queue
 import sys
@@ -43,7 +44,7 @@ class EchoHandler(GenericHandler):
                            ("Flaky", grpc.unary_unary_rpc_method_handler), ("Gather", grpc.stream_unary_rpc_method_handler),
                            ("Spread", grpc.unary_stream_rpc_method_handler), ("Both", grpc.stream_stream_rpc_method_handler),
                            ("First", grpc.stream_stream_rpc_method_handler), ("Wait", grpc.unary_unary_rpc_method_handler),
-                           ("Hang", grpc.unary_unary_rpc_method_handler)):
+                           ("Hang", grpc.unary_unary_rpc_method_handler), ("Hold", grpc.unary_stream_rpc_method_handler)):
             if method == name:
                 return kind(getattr(self, name.lower()))
         return None
@@ -88,6 +89,10 @@ class EchoHandler(GenericHandler):
             self.waiting += 1
         self.gate.acquire(timeout=harness.WAIT)
         return data
+
+    def hold(self, data, context):
+        yield data
+        self.gate.acquire(timeout=120)
 
     def hang(self, data, context):
         done = threading.Event()
@@ -226,6 +231,33 @@ class OwnApp(Proxied, GrpcCase):
     def test_an_app_that_has_gone_is_unavailable(self):
         self.a.close()
         self.assertEqual(self.refused("unary_unary", "Unary", b"").code().name, "UNAVAILABLE")
+
+
+@unittest.skipIf(grpc is None, "grpcio isn't installed: see requirements.txt")
+class ManyStreams(GrpcCase):
+    def test_a_thousand_open_streams_take_little_memory(self):
+        n, mib = 1000, 40
+        app = self.grpc_app(workers=n + 8, options=[("grpc.max_concurrent_streams", 5000),
+                                                    ("grpc.server.max_pending_requests", 100000),
+                                                    ("grpc.server.max_pending_requests_hard_limit", 100000)])
+        config = self.hosts_config()
+        callee = self.sidecar("callee", app_port=app.port, args=self.H2C, config=config)
+        caller = self.sidecar("caller", config=config)
+        self.channel = self.channel_of(caller)
+        call = functools.partial(Proxied.call, self)
+        self.assertEqual(call("unary_unary", "Unary", b"x"), b"x")
+        idle = [s.rss() for s in (callee, caller)]
+        streams = [call("unary_stream", "Hold", b"x", timeout=120) for _ in range(n)]
+        for s in streams:
+            self.assertEqual(next(s), b"x")
+        grown = [(s.rss() - before) / 2**20 for s, before in zip((callee, caller), idle)]
+        print(f"{n} open streams through two sidecars: +{grown[0]:.1f} and +{grown[1]:.1f} MiB (at most {mib} in each)",
+              file=sys.stderr)
+        self.assertLessEqual(max(grown), mib)
+        for _ in range(n):
+            app.echo.gate.release()
+        for s in streams:
+            self.assertEqual(list(s), [])
 
 
 @unittest.skipIf(grpc is None, "grpcio isn't installed: see requirements.txt")
