@@ -154,6 +154,8 @@ CO static int tell(struct delivery *d, struct guard_attempt *attempt, struct err
     int r = s->sink
                 ? s->sink->event(s->sink->arg, &e, d->arena, &d->verdict, err)
                 : app->channel->event(app, &e, d->arena, &d->verdict, &attempt->http_status, err);
+    if (!s->sink)
+        attempt->grpc_status = app_grpc_code(app, r);
     if (r < 0)
         d->verdict = EVENT_RETRY;
     end_span(&span, d->verdict, err);

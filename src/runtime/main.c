@@ -123,6 +123,7 @@ static void *watch_grace(void *arg)
 static void begin_grace(const struct options *o, const sigset_t *signals)
 {
     struct sigaction again = { .sa_handler = on_second_signal };
+    signal(SIGHUP, SIG_IGN); /* a hot reload may just have asked for it: it's too late */
     sigaction(SIGTERM, &again, NULL);
     sigaction(SIGINT, &again, NULL);
     pthread_sigmask(SIG_UNBLOCK, signals, NULL);

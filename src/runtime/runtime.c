@@ -536,7 +536,9 @@ size_t runtime_stop(struct runtime *r)
     (void)worker_run(worker_at(0), "drain", drain_step, r);
     atomic_store(&r->stopping, true);
     (void)worker_run(worker_at(0), "deregister", deregister_step, r); /* nobody finds us any more */
-    uint64_t until = seconds ? clock_now_ns() + SEC((uint64_t)seconds) : UINT64_MAX;
+    /* Whoever watches the grace from the signal on (main.c) ends the process first: the callers of
+     * what hangs see the end of their connections, not an answer. */
+    uint64_t until = seconds ? clock_now_ns() + SEC((uint64_t)seconds) + MS(500) : UINT64_MAX;
     size_t cut = stop_servers(r, until);
     telemetry_stop(r, until);
     atomic_store(&r->outbound_ready, false);

@@ -58,6 +58,7 @@ class Load:
         i = 0
         while not self.ended.is_set():
             i += 1
+            self.ended.wait(0.002) # the app, in this process, has to keep up
             with contextlib.suppress(OSError):
                 r = self.test.save(self.s, f"k{who}-{i % 50}", i)
                 with self.lock:
@@ -95,7 +96,7 @@ class Load:
             self.test.holds(self.s, key, value)
         if app:
             got = lambda: {json.loads(r.body)["data"] for r in app.got("/t")}
-            until(f"{len(self.published)} events come", lambda: self.published <= got())
+            until(f"{len(self.published)} events come", lambda: self.published <= got(), timeout=120)
 
 
 class Layout(Redis):
