@@ -211,7 +211,8 @@ class GrpcCase(harness.Case):
 @unittest.skipIf(grpc is None, "grpcio isn't installed: see requirements.txt")
 class OwnApp(Proxied, GrpcCase):
     def setUp(self):
-        self.a = self.grpc_app(workers=256, options=[("grpc.max_concurrent_streams", 100), ("grpc.server.max_pending_requests", 100000),
+        # A thread for each call: grpcio cancels some of those that wait for one.
+        self.a = self.grpc_app(workers=2200, options=[("grpc.max_concurrent_streams", 100), ("grpc.server.max_pending_requests", 100000),
                                                     ("grpc.server.max_pending_requests_hard_limit", 100000), ("grpc.max_receive_message_length", -1)])
         self.echo = self.a.echo
         self.s = self.sidecar("callee", app_port=self.a.port, args=self.H2C,
@@ -263,7 +264,8 @@ class ManyStreams(GrpcCase):
 @unittest.skipIf(grpc is None, "grpcio isn't installed: see requirements.txt")
 class TwoSidecars(Proxied, GrpcCase):
     def setUp(self):
-        self.a = self.grpc_app(workers=256, options=[("grpc.max_concurrent_streams", 100), ("grpc.server.max_pending_requests", 100000),
+        # A thread for each call: grpcio cancels some of those that wait for one.
+        self.a = self.grpc_app(workers=2200, options=[("grpc.max_concurrent_streams", 100), ("grpc.server.max_pending_requests", 100000),
                                                     ("grpc.server.max_pending_requests_hard_limit", 100000), ("grpc.max_receive_message_length", -1)])
         self.echo = self.a.echo
         config = self.hosts_config()
