@@ -168,6 +168,7 @@ def fuzz_one(machine, build, program):
     words = machine.root / "test" / "fuzz" / f"{short}.dict"
     options = [f"-dict={words}"] if words.exists() else []
     args = [build.dir / program, f"-max_total_time={machine.fuzz_seconds}", "-rss_limit_mb=2048",
+            "-error_exitcode=1",  # its own, 77, is what a skipped test ends with
             "-timeout=10", "-print_final_stats=1", f"-artifact_prefix={machine.logs}/fuzz/",
             *options, *corpora]  # fmt: skip
     return machine.step(name, args, machine.fuzz_seconds * 3 + 60, "fuzz")

@@ -747,7 +747,7 @@ CO static int grpc_configuration(struct app *a, str store, str key, str body, st
 {
     struct invocation i;
     struct rpc c = { .path = S(APP_SERVICE "OnInvoke"), .in = &i.m.base };
-    struct rpc_answer answer;
+    struct rpc_answer answer = { 0 };
     struct texts t = { arena, false };
     str part[] = { S("configuration/"), store, S("/"), key };
     str method = arena_join(arena, part, COUNT(part));

@@ -43,6 +43,7 @@ CO static void leave(struct runtime *r, struct instance *i)
 CO static void replace(struct runtime *r, struct instance *old, struct instance *new)
 {
     struct error err = { 0 };
+    PRE(old || new);
     SHIELD(); /* half a replacement is none */
     if (!deliveries_lock(r))
         return;

@@ -84,6 +84,7 @@ CO static void send_one(struct work *w, size_t i, struct conn **alone)
         r = node_for_key(w->s, w->c[i].key, &node, &err);
     if (node && r == 0)
         r = conn_take(node, w->flags & REDIS_ALONE, &c, &err);
+    INV(c || r < 0);
     if (asking && r == 0)
         r = conn_send_asking(c, &err);
     if (r == 0)
@@ -179,7 +180,8 @@ static uint64_t pause_before(const struct redis_config *c, int64_t tries)
     uint64_t first = c->retry_min < 0 ? 0 : (uint64_t)c->retry_min;
     uint64_t most = c->retry_max < 0 ? 0 : (uint64_t)c->retry_max;
     uint64_t ns = min_u64(tries < 20 ? first << tries : most, most);
-    return ns / 2 + (uint64_t)((double)(ns / 2) * id_random_unit());
+    uint64_t half = ns / 2;
+    return half + (uint64_t)((double)half * id_random_unit());
 }
 
 static int conclude(const struct work *w, struct error *err)

@@ -131,8 +131,11 @@ CO int redis_open(const struct redis_config *c, struct redis **ret, struct error
     r->c = *c;
     r->n_shares = workers_count();
     r->share = mem_zalloc(r->n_shares * sizeof *r->share);
-    int code = r->share ? check(r, err)
-                        : fail(err, EXHAUSTED, NULL, "out of memory for a client of Redis");
+    if (!r->share) {
+        redis_free(r);
+        return fail(err, EXHAUSTED, NULL, "out of memory for a client of Redis");
+    }
+    int code = check(r, err);
     if (code == 0)
         code = prepare_tls(r, err);
     if (code < 0) {

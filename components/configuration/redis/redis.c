@@ -143,7 +143,7 @@ CO static int settings_get(void *self, const str *keys, size_t n_keys, struct kv
 {
     struct settings *s = self;
     struct keys all = { 0 };
-    struct redis_reply *reply;
+    struct redis_reply *reply = NULL;
     (void)metadata;
     if (!n_keys && redis_is_cluster(s->redis))
         return fail(err, UNIMPLEMENTED, NULL, "a cluster isn't searched: ask for keys by name");
@@ -152,11 +152,11 @@ CO static int settings_get(void *self, const str *keys, size_t n_keys, struct kv
         all = (struct keys){ (str *)keys, n_keys, n_keys };
     if (r == 0)
         r = read_all(s, all.v, all.n, a, &reply, err);
-    struct configuration_item *v = r < 0 ? NULL : arena_alloc(a, all.n * sizeof *v);
-    if (r == 0 && !v)
-        r = too_large(err);
     if (r < 0)
         return r;
+    struct configuration_item *v = arena_alloc(a, all.n * sizeof *v);
+    if (!v || (all.n && !reply))
+        return too_large(err);
     *ret_n = 0;
     for (size_t i = 0; i < all.n; i++)
         if (reply[i].kind == REDIS_STRING)
