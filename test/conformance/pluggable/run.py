@@ -13,7 +13,8 @@ PLUGIN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "i
 
 def main(suite, type_, *case):
     python = os.environ.get("PROA_GRPC_PYTHON", sys.executable)
-    if subprocess.run([python, "-c", "import grpc"], stderr=subprocess.DEVNULL, check=False).returncode:
+    there = os.path.exists(python)
+    if not there or subprocess.run([python, "-c", "import grpc"], stderr=subprocess.DEVNULL, check=False).returncode:
         print("skipped: grpcio isn't there (test/integration/requirements.txt)")
         return 77
     with tempfile.TemporaryDirectory(prefix="proa-") as folder:
