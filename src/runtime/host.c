@@ -7,8 +7,20 @@
 #include <net/if.h>
 #include <netinet/in.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+str host_getenv(void *arg, str name)
+{
+    char key[256];
+    if (name.n >= sizeof key)
+        return (str){ 0 };
+    memcpy(key, name.p, name.n);
+    key[name.n] = 0;
+    const char *value = getenv(key);
+    return value ? str_c(value) : (str){ 0 };
+}
 
 uint16_t host_stable_port(const char *app_id)
 {

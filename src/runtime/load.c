@@ -37,17 +37,6 @@ static struct metric_family init_fail = {
     .label = { "component", "reason", "componentName" },
 };
 
-static str environment(void *arg, str name)
-{
-    char key[256];
-    if (name.n >= sizeof key)
-        return (str){ 0 };
-    memcpy(key, name.p, name.n);
-    key[name.n] = 0;
-    const char *value = getenv(key);
-    return value ? str_c(value) : (str){ 0 };
-}
-
 /* A reference into a secret store that is open already. */
 CO static int read_secret(void *arg, str store, str name, str key, struct arena *a, str *ret,
                           struct error *err)
@@ -74,7 +63,7 @@ static struct resolve_env resolve_env(struct runtime *r)
     return (struct resolve_env){
         .app_id = str_c(r->options->app_id),
         .namespace_ = str_c(r->blocks.namespace_),
-        .getenv = environment,
+        .getenv = host_getenv,
         .secret = read_secret,
         .arg = r,
     };

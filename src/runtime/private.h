@@ -69,6 +69,8 @@ struct runtime {
 int resources_read(struct runtime *r, struct resources **ret, struct error *err) WUR;
 void resources_tell(const struct resources *res);
 /* host.c */
+/* A variable of the environment; .p NULL: unset, or its name is longer than 255 bytes. */
+str host_getenv(void *arg, str name);
 uint16_t host_stable_port(const char *app_id); /* 47300 … 65534 (facts 1) */
 void host_address(const char *override, char ret[64]);
 /* load.c: on worker 0 */

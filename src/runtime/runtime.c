@@ -12,7 +12,6 @@
 
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -139,14 +138,6 @@ CO static void shut_down(void *arg, bool force)
 
 /* ---- resources ---- */
 
-static str environment(void *arg, str name)
-{
-    char key[256];
-    snprintf(key, sizeof key, STR_FMT, STR_ARG(str_take(name, 255)));
-    const char *value = getenv(key);
-    return value ? str_c(value) : (str){ 0 };
-}
-
 int resources_read(struct runtime *r, struct resources **ret, struct error *err)
 {
     const struct options *o = r->options;
@@ -157,7 +148,7 @@ int resources_read(struct runtime *r, struct resources **ret, struct error *err)
         .n_configs = o->config.n,
         .app_id = str_c(o->app_id),
         .namespace_ = str_c(r->blocks.namespace_raw),
-        .getenv = environment,
+        .getenv = host_getenv,
     };
     return resources_load(&opt, ret, err);
 }

@@ -8,8 +8,6 @@
 #include "telemetry/metrics.h"
 #include "telemetry/span.h"
 
-#include <stdlib.h>
-
 /* What the Configuration asks of metrics and traces. */
 
 /* ---- metrics ---- */
@@ -86,20 +84,12 @@ static int start_metrics(struct runtime *r, struct error *err)
 
 /* ---- traces ---- */
 
-static str environment(void *arg, str name)
-{
-    char key[64] = "";
-    memcpy(key, name.p, min_size(name.n, sizeof key - 1));
-    const char *value = getenv(key);
-    return value ? str_c(value) : (str){ 0 };
-}
-
 /* Spans are on before anything is served, and go on to be sent until everything has ended. */
 static int start_tracing(struct runtime *r, struct error *err)
 {
     struct tracing *t = &r->tracing;
     char sampler[TRACER_TEXT];
-    int code = tracing_read(&r->resources->config.tracing, str_c(r->options->app_id), environment,
+    int code = tracing_read(&r->resources->config.tracing, str_c(r->options->app_id), host_getenv,
                             NULL, &r->arena, t, err);
     if (code < 0)
         return code;
