@@ -75,19 +75,21 @@ static void make_room(struct map *m)
 }
 
 /* Takes the resolver's answer over, keeping what is known of addresses that are still there. */
-static int update(struct resolve_cache *c, const struct key *k, const str *address, size_t n)
+static int update(struct resolve_cache *c, const struct key *k, const struct registration *found,
+                  size_t n)
 {
     struct entry *old = find(c, k);
     struct entry *e = mem_zalloc(sizeof *e);
     if (!e)
         return -EXHAUSTED;
     for (size_t i = 0; i < min_size(n, RESOLVE_ADDRESSES); i++) {
-        if (address[i].n >= sizeof e->peer[0].address)
+        str address = found[i].address;
+        if (address.n >= sizeof e->peer[0].address)
             continue; /* not ip:port */
         struct peer *p = &e->peer[e->n++];
-        snprintf(p->address, sizeof p->address, STR_FMT, STR_ARG(address[i]));
+        snprintf(p->address, sizeof p->address, STR_FMT, STR_ARG(address));
         for (size_t j = 0; old && j < old->n; j++)
-            if (str_eq(str_c(old->peer[j].address), address[i]))
+            if (str_eq(str_c(old->peer[j].address), address))
                 *p = old->peer[j];
     }
     e->next = e->n ? id_random() % e->n : 0;
@@ -111,19 +113,19 @@ CO static int ask(struct resolve_cache *c, struct blocks *b, const struct key *k
     const struct resolver_ops *ops = CONTAINER_OF(b->resolver->type, struct resolver_ops, t);
     struct arena arena;
     arena_init(&arena, ARENA_MAX);
-    str address[RESOLVE_ADDRESSES];
+    struct registration found[RESOLVE_ADDRESSES];
     size_t n = 0;
     int r = 0;
     for (int i = 0; i < TRIES && r >= 0 && !n; i++) {
         if (i)
             r = fiber_sleep(MS(100));
         if (r >= 0)
-            r = ops->resolve(b->resolver->self, app_id, namespace_, &arena, address,
+            r = ops->resolve(b->resolver->self, app_id, namespace_, &arena, found,
                              RESOLVE_ADDRESSES, &n, err);
     }
     if (r >= 0 && !n)
         r = fail(err, UNAVAILABLE, NULL, "couldn't find service: " STR_FMT, STR_ARG(app_id));
-    if (r >= 0 && update(c, k, address, n) < 0)
+    if (r >= 0 && update(c, k, found, n) < 0)
         r = fail(err, EXHAUSTED, NULL, "out of memory");
     arena_done(&arena);
     return r;

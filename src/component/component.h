@@ -45,8 +45,9 @@ struct component_env {
     const char *name; /* metadata.name */
     const char *app_id, *namespace_;
     const struct component_type *type; /* the instance's table */
-    struct kvs metadata;      /* all of spec.metadata, resolved; config rows are already decoded */
-    const char *host_address; /* what this host is reached at */
+    struct kvs metadata;       /* all of spec.metadata, resolved; config rows are already decoded */
+    const char *host_address;  /* what this host is reached at */
+    const char *zone, *region; /* where it stands, "" = not said */
     uint16_t http_port, grpc_port, internal_port;
 };
 

@@ -21,12 +21,18 @@ struct secret_ops {
 };
 
 /* ---- name resolution ---- */
+/* One sidecar of an app. */
+struct registration {
+    str address;      /* "ip:port", NUL-terminated */
+    str zone, region; /* where it says it is (--zone, --region); empty = unknown */
+};
+
 struct resolver_ops {
     struct component_type t; /* open registers this instance (env), close takes it back */
-    /* Fills up to max addresses "ip:port" of app id (NUL-terminated, in the arena); *ret_n may be
-     * 0. Called on a cache miss only: the block keeps answers for a while. */
-    CO int (*resolve)(void *self, str app_id, str namespace_, struct arena *a, str *ret, size_t max,
-                      size_t *ret_n, struct error *err);
+    /* Fills up to max registrations of app id (in the arena); *ret_n may be 0. Called on a cache
+     * miss only: the block keeps answers for a while. */
+    CO int (*resolve)(void *self, str app_id, str namespace_, struct arena *a,
+                      struct registration *ret, size_t max, size_t *ret_n, struct error *err);
 };
 
 /* ---- bindings ---- */

@@ -18,6 +18,8 @@ static const struct row {
 } table[] = {
     { "mode", OPTION_STR, AT(mode), "standalone", "standalone or kubernetes", false },
     { "app-id", OPTION_STR, AT(app_id), "", "name of the app; other apps call it by this", false },
+    { "zone", OPTION_STR, AT(zone), "", "zone this instance is in; none: $PROA_ZONE", false },
+    { "region", OPTION_STR, AT(region), "", "its region; none: $PROA_REGION", false },
     { "app-port", OPTION_PORT, AT(app_port), "", "port the app listens on; none: no app to call",
       false },
     { "app-protocol", OPTION_STR, AT(app_protocol), "http", "http, https, h2c, grpc, grpcs",
@@ -246,6 +248,10 @@ static void read_environment(struct options *o)
     o->namespace_ = getenv("NAMESPACE");
     o->host_ip = getenv("DAPR_HOST_IP");
     o->disable_h2c = str_truthy(str_c(getenv("DAPR_HTTP_DISABLE_H2C")));
+    if (!o->zone[0] && getenv("PROA_ZONE"))
+        o->zone = getenv("PROA_ZONE");
+    if (!o->region[0] && getenv("PROA_REGION"))
+        o->region = getenv("PROA_REGION");
     if (o->api_token && !o->api_token[0])
         o->api_token = NULL;
     if (o->app_token && !o->app_token[0])

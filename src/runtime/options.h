@@ -28,6 +28,7 @@ struct option_list {
 
 struct options {
     const char *mode, *app_id, *app_protocol, *app_channel_address, *health_path;
+    const char *zone, *region; /* "" = not said */
     const char *internal_listen_address, *listen_addresses, *public_listen_address;
     const char *unix_domain_socket, *components_path, *log_level, *log_file, *allowed_origins;
     const char *metrics_listen_address, *control_plane_trust_domain, *control_plane_namespace;

@@ -229,21 +229,24 @@ CO static int browse_from_afar(struct browse *b)
     return r ? r : ticket_wait(&b->ticket);
 }
 
-static int give(const struct browse *b, struct arena *a, str *ret, size_t max, size_t *ret_n)
+static int give(const struct browse *b, struct arena *a, struct registration *ret, size_t max,
+                size_t *ret_n)
 {
     size_t n = min_size(b->n, max);
     for (size_t i = 0; i < n; i++) {
         char text[PEER_TEXT_MAX];
-        ret[i] = arena_dup(a, str_of(text, mdns_peer_print(&b->peer[i], text)));
-        if (!ret[i].p)
+        ret[i] = (struct registration){
+            .address = arena_dup(a, str_of(text, mdns_peer_print(&b->peer[i], text))),
+        };
+        if (!ret[i].address.p)
             return -EXHAUSTED;
     }
     *ret_n = n;
     return 0;
 }
 
-CO static int mdns_resolve(void *self, str app_id, str namespace_, struct arena *a, str *ret,
-                           size_t max, size_t *ret_n, struct error *err)
+CO static int mdns_resolve(void *self, str app_id, str namespace_, struct arena *a,
+                           struct registration *ret, size_t max, size_t *ret_n, struct error *err)
 {
     struct mdns *m = self;
     if (app_id.n == 0 || app_id.n > APP_ID_MAX)

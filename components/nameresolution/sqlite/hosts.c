@@ -276,8 +276,8 @@ void hosts_close(struct hosts *h)
 
 /* ---- look-up ---- */
 
-static int collect(struct hosts *h, sqlite3_stmt *stmt, struct arena *a, str *ret, size_t max,
-                   size_t *ret_n, struct error *err)
+static int collect(struct hosts *h, sqlite3_stmt *stmt, struct arena *a, struct registration *ret,
+                   size_t max, size_t *ret_n, struct error *err)
 {
     bool fresh = false;
     size_t n = 0;
@@ -289,8 +289,8 @@ static int collect(struct hosts *h, sqlite3_stmt *stmt, struct arena *a, str *re
         fresh = alive;
         str address = { (const char *)sqlite3_column_text(stmt, 0),
                         (size_t)sqlite3_column_bytes(stmt, 0) };
-        ret[n] = arena_dup(a, address);
-        if (!ret[n].p)
+        ret[n] = (struct registration){ .address = arena_dup(a, address) };
+        if (!ret[n].address.p)
             return fail(err, EXHAUSTED, NULL, "the addresses do not fit into the request's memory");
         n++;
     }
@@ -300,8 +300,8 @@ static int collect(struct hosts *h, sqlite3_stmt *stmt, struct arena *a, str *re
     return 0;
 }
 
-int hosts_find(struct hosts *h, str app_id, struct arena *a, str *ret, size_t max, size_t *ret_n,
-               struct error *err)
+int hosts_find(struct hosts *h, str app_id, struct arena *a, struct registration *ret, size_t max,
+               size_t *ret_n, struct error *err)
 {
     AUTO(unlock) __attribute__((unused)) pthread_mutex_t *held = lock(h->read);
     AUTO(finalize) sqlite3_stmt *stmt = NULL;

@@ -7,6 +7,7 @@
 #include "base/arena.h"
 #include "base/error.h"
 #include "base/id.h"
+#include "component/kinds.h"
 
 #include <pthread.h>
 #include <sqlite3.h>
@@ -46,5 +47,5 @@ int hosts_renew(struct hosts *h, bool *ret_lost, struct error *err) WUR;
 int hosts_clean(struct hosts *h, struct error *err) WUR;
 /* Addresses of app_id in random order: of the living ones; when there is none, of those that are
  * less than three update intervals old, since a loaded peer may be late. */
-int hosts_find(struct hosts *h, str app_id, struct arena *a, str *ret, size_t max, size_t *ret_n,
-               struct error *err) WUR;
+int hosts_find(struct hosts *h, str app_id, struct arena *a, struct registration *ret, size_t max,
+               size_t *ret_n, struct error *err) WUR;

@@ -109,7 +109,7 @@ struct job {
     bool lost, clean;
     str app_id; /* of a look-up, as what follows */
     struct arena *a;
-    str *ret;
+    struct registration *ret;
     size_t max, n;
 };
 
@@ -224,8 +224,9 @@ CO static void resolver_close(void *self)
         job_close(&j); /* out of memory: a short stall is better than a row and a file left */
 }
 
-CO static int resolver_resolve(void *self, str app_id, str namespace_, struct arena *a, str *ret,
-                               size_t max, size_t *ret_n, struct error *err)
+CO static int resolver_resolve(void *self, str app_id, str namespace_, struct arena *a,
+                               struct registration *ret, size_t max, size_t *ret_n,
+                               struct error *err)
 {
     if (app_id.n > APP_ID_MAX)
         return fail(err, INVALID, NULL, "an app id has at most %d bytes", APP_ID_MAX);

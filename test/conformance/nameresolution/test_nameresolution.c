@@ -88,7 +88,8 @@ CO static void join(struct island *i, const struct engine *e, struct fixture *f,
 CO static str resolve(struct fixture *f, struct arena *a, const char *app, size_t max)
 {
     struct error err = { 0 };
-    str v[16], parts[32];
+    struct registration v[16];
+    str parts[32];
     size_t n = 0;
     int r = ops(f)->resolve(f->self, str_c(app), S("default"), a, v, max, &n, &err);
     CHECK_OK(r, "%s: %s", f->type->type, err.text);
@@ -96,13 +97,13 @@ CO static str resolve(struct fixture *f, struct arena *a, const char *app, size_
     if (r || n == 0)
         return S("");
     for (size_t i = 1; i < n; i++) /* few: insertion sort */
-        for (size_t k = i; k > 0 && str_cmp(v[k - 1], v[k]) > 0; k--) {
-            str t = v[k];
+        for (size_t k = i; k > 0 && str_cmp(v[k - 1].address, v[k].address) > 0; k--) {
+            struct registration t = v[k];
             v[k] = v[k - 1];
             v[k - 1] = t;
         }
     for (size_t i = 0; i < n; i++) {
-        parts[2 * i] = v[i];
+        parts[2 * i] = v[i].address;
         parts[2 * i + 1] = S(",");
     }
     return arena_join(a, parts, 2 * n - 1);
@@ -217,7 +218,7 @@ CO static void try_unknown(const struct engine *e)
     char longname[400];
     memset(longname, 'x', sizeof longname);
     struct error err = { 0 };
-    str v[4];
+    struct registration v[4];
     size_t n = 0;
     int r = ops(&f)->resolve(f.self, str_of(longname, sizeof longname), S(""), &a, v, 4, &n, &err);
     CHECK(r == -INVALID && n == 0 && err.text[0], "%s: %d", e->type, r);

@@ -70,7 +70,7 @@ CO static void bench_close(struct bench *b)
     arena_done(&b->arena);
 }
 
-CO static size_t find(struct bench *b, const char *app, str *v, size_t max)
+CO static size_t find(struct bench *b, const char *app, struct registration *v, size_t max)
 {
     struct error err = { 0 };
     size_t n = 0;
@@ -122,7 +122,7 @@ TEST_LOOP(row_is_there_as_the_contract_has_it)
 TEST_LOOP(rows_of_others_are_found_while_they_are_young)
 {
     struct bench b;
-    str v[8];
+    struct registration v[8];
     bench_open(&b, "others.db", "5s");
     exec(b.db, "INSERT INTO hosts VALUES ('r1', '10.0.0.2:1', 'beta', '', unixepoch()),"
                "('r2', '10.0.0.3:1', 'beta', '', unixepoch()),"
@@ -131,7 +131,7 @@ TEST_LOOP(rows_of_others_are_found_while_they_are_young)
                "('r5', '10.0.0.6:1', 'dead', '', unixepoch() - 16),"
                "('r6', '10.0.0.7:1', 'ancient', '', 0)");
     CHECK_EQ(find(&b, "beta", v, 8), 2, "only the two that are alive");
-    CHECK(v[0].p[7] != v[1].p[7], "two different ones");
+    CHECK(v[0].address.p[7] != v[1].address.p[7], "two different ones");
     CHECK_EQ(find(&b, "late", v, 8), 1, "late, but the only one");
     CHECK_EQ(find(&b, "dead", v, 8), 0);
     CHECK_EQ(find(&b, "ancient", v, 8), 0);
@@ -143,14 +143,14 @@ TEST_LOOP(rows_of_others_are_found_while_they_are_young)
 TEST_LOOP(order_is_random)
 {
     struct bench b;
-    str v[2];
+    struct registration v[2];
     bool first[2] = { false };
     bench_open(&b, "random.db", "60s");
     exec(b.db, "INSERT INTO hosts VALUES ('r1', '10.0.0.2:1', 'beta', '', unixepoch()),"
                "('r2', '10.0.0.3:1', 'beta', '', unixepoch())");
     for (size_t i = 0; i < 200 && !(first[0] && first[1]); i++) {
         CHECK_EQ(find(&b, "beta", v, 1), 1);
-        first[v[0].p[7] - '2'] = true;
+        first[v[0].address.p[7] - '2'] = true;
     }
     CHECK(first[0] && first[1], "one of them never came first");
     bench_close(&b);
@@ -191,7 +191,7 @@ TEST_LOOP(row_of_a_dead_process_at_our_address_is_taken_over)
 TEST_LOOP(locked_file_stops_no_look_up_and_renewal_catches_up)
 {
     struct bench b;
-    str v[4];
+    struct registration v[4];
     char got[128];
     bench_open(&b, "locked.db", "2s");
     exec(b.db, "UPDATE hosts SET last_update = unixepoch() - 1");
@@ -278,7 +278,7 @@ TEST_LOOP(in_memory_database_knows_itself)
 {
     const char *md[] = { "url", ":memory:", NULL };
     struct bench b;
-    str v[2];
+    struct registration v[2];
     arena_init(&b.arena, KIB(64));
     CHECK_OK(fixture_open(&b.f, "nameresolution.sqlite", md, &env), "%s", b.f.err.text);
     CHECK_EQ(find(&b, "alpha", v, 2), 1);

@@ -248,8 +248,8 @@ static const struct binding_ops fake_binding = {
 };
 
 /* Each field of .item is an app id and its addresses, "a:1 b:2". */
-CO static int do_resolve(void *self, str app_id, str namespace_, struct arena *a, str *ret,
-                         size_t max, size_t *ret_n, struct error *err)
+CO static int do_resolve(void *self, str app_id, str namespace_, struct arena *a,
+                         struct registration *ret, size_t max, size_t *ret_n, struct error *err)
 {
     struct fake *f = self;
     int r = begin(f, err);
@@ -259,7 +259,7 @@ CO static int do_resolve(void *self, str app_id, str namespace_, struct arena *a
         if (!str_eq(f->item[i].key, app_id) && !str_eq(f->item[i].key, name))
             continue;
         for (str rest = f->item[i].value; *ret_n < max && rest.n && str_next(&rest, ' ', &item);)
-            ret[(*ret_n)++] = arena_dup(a, item);
+            ret[(*ret_n)++] = (struct registration){ .address = arena_dup(a, item) };
     }
     return r;
 }

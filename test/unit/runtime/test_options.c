@@ -197,6 +197,23 @@ TEST(the_environment_fills_in_secrets)
     arena_done(&b.a);
 }
 
+TEST(a_flag_says_the_zone_else_the_environment_does)
+{
+    struct box b;
+    setenv("PROA_ZONE", "a", 1);
+    setenv("PROA_REGION", "north", 1);
+    CHECK_OK(parse(&b, "--zone b"));
+    CHECK_TEXT(b.o.zone, "b");
+    CHECK_TEXT(b.o.region, "north");
+    arena_done(&b.a);
+    unsetenv("PROA_ZONE");
+    unsetenv("PROA_REGION");
+    CHECK_OK(parse(&b, "--region south"));
+    CHECK_TEXT(b.o.zone, "");
+    CHECK_TEXT(b.o.region, "south");
+    arena_done(&b.a);
+}
+
 TEST(flags_without_effect_are_named)
 {
     struct box b;
