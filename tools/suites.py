@@ -1,6 +1,7 @@
 """The suites of run_tests.py, in the order in which they run: cheap gates first."""
 
 import os
+import shutil
 import sys
 from collections import namedtuple
 
@@ -57,6 +58,25 @@ def grpc_python(machine):
     done.write_text(requirements.read_text())
 
 
+def h2spec(machine):
+    """h2spec from Go's modules, for test_h2spec.py: without it that file says so."""
+    source = machine.root / "test" / "integration" / "h2spec"
+    into = machine.build / "test" / "h2spec"
+    sums, done = source / "go.sum", into / "go.sum"
+    if done.exists() and done.read_text() == sums.read_text():
+        return
+    if not shutil.which("go"):
+        print("      no h2spec: there is no go in PATH", flush=True)
+        return
+    args = ["go", "build", "-o", into / "h2spec", "github.com/summerwind/h2spec/cmd/h2spec"]
+    code, output, _ = command(args, 180, source)
+    if code != 0:
+        said = (output.strip().splitlines() or ["it says nothing"])[-1]
+        print(f"      no h2spec: {said[:100]}", flush=True)
+        return
+    done.write_text(sums.read_text())
+
+
 def normal(machine):
     """Everything Meson knows, as developers build it."""
     build = Build(machine, "test", ["--buildtype=debugoptimized"])
@@ -66,6 +86,7 @@ def normal(machine):
     # Chaos takes long and mostly waits for the disk: with the others it would disturb their clocks.
     made = build.make()
     grpc_python(machine)
+    h2spec(machine)
     chaos = {"CHAOS_ROUNDS": CHAOS_ROUNDS}
     os.environ.update(chaos)
     quick = [t for t in build.tests() if suite_of(t) != "chaos"]

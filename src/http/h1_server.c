@@ -442,6 +442,8 @@ CO static enum next refuse_head(struct h1_conn *c, struct h1_unit *u, int r)
 {
     switch (r) {
     case -INVALID:
+        if (c->base.worker->server->config.h2_only)
+            return NEXT_CLOSE; /* no preface: RFC 9113 section 3.4 */
         return refuse(c, u, u->head.status, u->head.why);
     case -EXHAUSTED:
         arena_reset(&u->arena);

@@ -8,7 +8,10 @@ enum {
     UNWINDING_MAX = 1000, /* handlers of streams that were reset and haven't returned yet */
     WRITE_PIECE = 64 << 10,
     SETTINGS_TEXT_MAX = 512, /* of HTTP2-Settings */
+    DISCARD_MAX = 64 << 10,  /* of a body that is of no use any more */
 };
+
+static const uint64_t DISCARD_NS = SEC(1);
 
 struct h2_server_conn {
     struct server_conn base;
@@ -173,14 +176,26 @@ static void stop_upload(struct h2_stream *s)
     h2_conn_flush(s->conn);
 }
 
+/* A caller that isn't through with its request when it has the answer is read to the end of it for
+ * a moment: most are nearly there, and what they do wrong is still told them. */
+CO static void finish_upload(struct h2_exchange *x)
+{
+    struct h2_stream *s = &x->s;
+    h2_stream_discard(s);
+    DEADLINE(DISCARD_NS);
+    int r = 0;
+    while (!s->closed && !s->in_end && s->discarded < DISCARD_MAX && r == 0)
+        r = x->conn->base.worker->stopping ? -CANCELLED : h2_stream_wait(s);
+}
+
 static void run(void *arg)
 {
     struct h2_exchange *x = arg;
     x->conn->handling++;
     server_run_handler(x->conn->base.worker, &x->base);
     x->conn->handling--;
+    finish_upload(x);
     x->fiber = NULL;
-    x->s.discard = true;
     if (x->s.closed)
         exchange_free(x, 0);
     else
@@ -390,6 +405,7 @@ static int begin_upgraded(struct h2_server_conn *conn, const struct http_request
         return r;
     }
     x->s.in_end = x->s.head_done = true;
+    h2_guard_upgrade(&conn->h2.guard);
     on_headers(&x->s);
     return 0;
 }

@@ -10,18 +10,8 @@ enum {
     SEND_BATCH = 64 << 10, /* bytes a write */
     READ_BATCH = 32 << 10, /* bytes a read */
     READS_PER_EVENT = 16,
-    CONTINUATIONS_MAX = 32, /* of one header block */
     SETTINGS_MAX = 4,
 };
-
-/* Frames that make us work or answer without being part of a request (SETTINGS, PING, PRIORITY,
- * RST_STREAM, empty DATA) are paid from a budget that refills with time: what CVE-2019-9512, -9515,
- * -9518 and CVE-2023-44487 send without end. */
-enum { BUDGET_MAX = 10000, BUDGET_PER_S = 1000 };
-
-/* Callers that give up or hedge reset streams in earnest: 4,000 a second are borne, 40,000 at once;
- * what those cost meanwhile is bounded by the handlers that still unwind. */
-#define RESET_COST 0.25
 
 static _Thread_local char scratch[SEND_BATCH]; /* a worker's, used without suspending */
 
@@ -47,47 +37,6 @@ static void close_stream(struct h2_stream *s, uint32_t code)
 }
 
 /* ---- nghttp2's callbacks: never more than notes and wakes ---- */
-
-static bool spend(struct h2_conn *c, double cost)
-{
-    uint64_t now = clock_now_ns();
-    c->budget += (double)(now - c->budget_at) * BUDGET_PER_S / 1e9;
-    c->budget_at = now;
-    if (c->budget > BUDGET_MAX)
-        c->budget = BUDGET_MAX;
-    c->budget -= cost;
-    if (c->budget < 0)
-        c->flooded = true;
-    return !c->flooded;
-}
-
-static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, void *arg)
-{
-    (void)session;
-    struct h2_conn *c = arg;
-    bool ok = true;
-    switch (hd->type) {
-    case NGHTTP2_CONTINUATION:
-        ok = ++c->continuations <= CONTINUATIONS_MAX;
-        break;
-    case NGHTTP2_HEADERS:
-        c->continuations = 0;
-        break;
-    case NGHTTP2_DATA:
-        ok = hd->length || hd->flags & NGHTTP2_FLAG_END_STREAM || spend(c, 1);
-        break;
-    case NGHTTP2_RST_STREAM:
-        ok = spend(c, RESET_COST);
-        break;
-    case NGHTTP2_WINDOW_UPDATE:
-        break; /* part of every download */
-    default:
-        ok = spend(c, 1);
-    }
-    if (!ok)
-        c->flooded = true;
-    return ok ? 0 : NGHTTP2_ERR_CALLBACK_FAILURE;
-}
 
 static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
 {
@@ -137,7 +86,8 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, nghtt
         s->headers_too_large = true;
         /* It must be decoded on, for the sake of HPACK's table, but not without end. */
         bool flood = s->header_bytes > c->max_header_bytes * 4 + MIB(1);
-        c->flooded |= flood;
+        if (flood)
+            c->verdict = NGHTTP2_ENHANCE_YOUR_CALM;
         return flood ? NGHTTP2_ERR_CALLBACK_FAILURE : 0;
     }
     if (keep_header(s, str_of(n.base, n.len), str_of(v.base, v.len)) < 0)
@@ -205,6 +155,10 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t id, const ui
     struct h2_stream *s = nghttp2_session_get_stream_user_data(session, id);
     if (!s || s->discard) {
         (void)nghttp2_session_consume(session, id, n);
+        if (s) {
+            s->discarded += n;
+            wake(s);
+        }
         return 0;
     }
     buf_put(&s->in, str_of(p, n));
@@ -389,9 +343,10 @@ void h2_conn_flush(struct h2_conn *c)
 
 static int receive(struct h2_conn *c, str bytes)
 {
-    ssize_t n = nghttp2_session_mem_recv(c->session, (const uint8_t *)bytes.p, bytes.n);
-    if (c->flooded) { /* tell them why, if it can be done without waiting */
-        (void)nghttp2_session_terminate_session(c->session, NGHTTP2_ENHANCE_YOUR_CALM);
+    size_t good = h2_guard_read(&c->guard, bytes, clock_now_ns(), &c->verdict);
+    ssize_t n = nghttp2_session_mem_recv(c->session, (const uint8_t *)bytes.p, good);
+    if (c->verdict != NGHTTP2_NO_ERROR) { /* tell them why, if it can be done without waiting */
+        (void)nghttp2_session_terminate_session(c->session, c->verdict);
         ssize_t last = c->writer ? 0 : gather(c);
         struct iovec iov = { scratch, last > 0 ? (size_t)last : 0 };
         (void)!stream_try_writev(c->stream, &iov, 1);
@@ -427,7 +382,6 @@ static void on_readable(void *arg, bool timed_out)
 
 static void set_callbacks(nghttp2_session_callbacks *cb)
 {
-    nghttp2_session_callbacks_set_on_begin_frame_callback(cb, on_begin_frame);
     nghttp2_session_callbacks_set_on_begin_headers_callback(cb, on_begin_headers);
     nghttp2_session_callbacks_set_on_header_callback2(cb, on_header);
     nghttp2_session_callbacks_set_on_frame_recv_callback(cb, on_frame_recv);
@@ -462,8 +416,7 @@ int h2_conn_init(struct h2_conn *c, const struct h2_side *side, struct stream *s
     PRE(n_settings <= SETTINGS_MAX);
     c->side = side;
     c->stream = stream;
-    c->budget = BUDGET_MAX;
-    c->budget_at = clock_now_ns();
+    h2_guard_init(&c->guard, side->server, c->max_header_bytes, clock_now_ns());
     list_init(&c->streams);
     buf_init(&c->out, SEND_BATCH);
     flush_init(&c->flush, on_flush);
@@ -622,6 +575,16 @@ void h2_stream_consumed(struct h2_stream *s, size_t n)
 {
     buf_consume(&s->in, n);
     grant(s, n);
+}
+
+void h2_stream_discard(struct h2_stream *s)
+{
+    size_t held = s->given.len + s->in.len;
+    s->discard = true;
+    s->discarded = s->in.len;
+    buf_done(&s->given);
+    buf_done(&s->in);
+    grant(s, held);
 }
 
 /* What the reader held is granted to the peer only when it asks for more: 64 KiB are all there is.

@@ -2,11 +2,11 @@
  * Owner:  the side (h2_server.c, h2_client.c) embeds both structs and frees them when told to.
  * Thread: the stream's worker.   Failure: a stream is closed with an error code; the connection
  * fails as a whole, then each of its streams is told. Limits: 64 KiB of a body a stream and
- * direction, 8 MiB unread a connection, header bytes by the side, 32 CONTINUATIONs a header block,
- * and a budget of frames that cost work without asking for any. */
+ * direction, 8 MiB unread a connection, header bytes by the side, and those of h2_guard.h. */
 #pragma once
 
 #include "http/flush.h"
+#include "http/h2_guard.h"
 #include "http/message.h"
 
 #include "base/buf.h"
@@ -45,10 +45,9 @@ struct h2_conn {
     size_t held, deferred; /* unread bytes of bodies; those not yet granted again */
     size_t max_header_bytes;
     uint64_t idle_ns, write_timeout_ns;
-    double budget; /* see h2_session.c */
-    uint64_t budget_at;
-    unsigned continuations;
-    bool flooded, failed, closing;
+    struct h2_guard guard;
+    uint32_t verdict; /* the connection ends with it unless it is NGHTTP2_NO_ERROR */
+    bool failed, closing;
     bool settled;          /* the peer's first SETTINGS are here: its limits are known */
     struct fiber *settler; /* waits for that */
 };
@@ -66,6 +65,7 @@ struct h2_stream {
 
     struct buf in, given; /* what has come; what the reader holds, not yet granted again */
     bool in_end, discard;
+    size_t discarded; /* bytes */
     struct fiber *reader, *sender;
     struct buf out;
     nghttp2_nv *trailer_nv;
@@ -106,6 +106,8 @@ int h2_stream_end(struct h2_stream *s, const struct http_headers *trailers) WUR;
  * into s->out. */
 void h2_stream_consumed(struct h2_stream *s, size_t n);
 void h2_stream_resume(struct h2_stream *s);
+/* Nobody reads any more: what has come and what comes is dropped, and the peer may send on. */
+void h2_stream_discard(struct h2_stream *s);
 /* The stream behind an exchange or a call; NULL when it isn't HTTP/2. */
 struct http_exchange;
 struct http_call;

@@ -243,6 +243,21 @@ TEST_LOOP(early_answer_stops_the_upload)
     close_fixture(&f);
 }
 
+/* The answer is there before the request has ended: its rest is taken, and nobody is reset. */
+TEST_LOOP(request_may_end_after_its_answer)
+{
+    struct fixture f = open_fixture(NULL);
+    AUTO(http_call_freep) struct http_call *call = start(&f, "POST", "/early", S("a"), false);
+    str body = S("");
+    CHECK_OK(http_call_read_all(call, 10, &body));
+    CHECK_STR(body, "no");
+    static char block[32 << 10];
+    CHECK_OK(http_call_write(call, str_of(block, sizeof block)));
+    CHECK_OK(http_call_end(call, NULL));
+    http_call_free(TAKE(call));
+    close_fixture(&f);
+}
+
 TEST_LOOP(broken_off_reply_is_a_failure)
 {
     struct fixture f = open_fixture(NULL);
