@@ -31,7 +31,7 @@ Test = namedtuple("Test", "file name body")
 
 PYTHON_TEST = re.compile(r"^([ \t]+|)def (test_\w+)\(", re.MULTILINE)
 C_TEST = re.compile(r"^TEST(?:_CO|_LOOP)?\((\w+)\)", re.MULTILINE)
-CASE = re.compile(r"^CASE\w*\((\w+)", re.MULTILINE)
+CASE = re.compile(r'\{ "(\w+)", [^{}]*?,\s+\1 \}')  # a row of a conformance suite
 GRPC = re.compile(r"grpc", re.IGNORECASE)  # a file that says so means methods by their names
 WHOLE = (".js", ".mjs", ".go", ".java")  # the SDKs' suites: a file is one test
 

@@ -198,7 +198,6 @@ CO int state_delete_rpc(struct grpc_call *c, const void *in, void **ret_out, str
     return r < 0 ? grpc_no_memory(err) : block_state_delete(c->b, store, &w, c->a, err);
 }
 
-/* One after the other, until one fails: the contract promises no more. */
 CO int state_delete_bulk_rpc(struct grpc_call *c, const void *in, void **ret_out, struct error *err)
 {
     const delete_bulk_request *q = in;
@@ -207,9 +206,7 @@ CO int state_delete_bulk_rpc(struct grpc_call *c, const void *in, void **ret_out
     int r = state_find(c->b, pb_str(q->store_name), &store, err);
     if (r >= 0)
         r = read_items(c, q->states, q->n_states, true, &w, err);
-    for (size_t i = 0; i < q->n_states && r >= 0; i++)
-        r = block_state_delete(c->b, store, &w[i], c->a, err);
-    return r;
+    return r < 0 ? r : block_state_delete_bulk(c->b, store, w, q->n_states, c->a, err);
 }
 
 /* ---- transaction ---- */

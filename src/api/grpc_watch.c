@@ -35,35 +35,10 @@ static struct metric_family sent = {
     .label = { "grpc_server_method" },
 };
 
-/* As Go's gRPC spells them, which the contract's metrics show. */
-static str status_name(enum code code)
-{
-    static const str name[] = {
-        [OK] = S("OK"),
-        [CANCELLED] = S("Canceled"),
-        [UNKNOWN] = S("Unknown"),
-        [INVALID] = S("InvalidArgument"),
-        [TIMEOUT] = S("DeadlineExceeded"),
-        [NOT_FOUND] = S("NotFound"),
-        [EXISTS] = S("AlreadyExists"),
-        [DENIED] = S("PermissionDenied"),
-        [EXHAUSTED] = S("ResourceExhausted"),
-        [PRECONDITION] = S("FailedPrecondition"),
-        [ABORTED] = S("Aborted"),
-        [RANGE] = S("OutOfRange"),
-        [UNIMPLEMENTED] = S("Unimplemented"),
-        [INTERNAL] = S("Internal"),
-        [UNAVAILABLE] = S("Unavailable"),
-        [DATA_LOSS] = S("DataLoss"),
-        [UNAUTHENTICATED] = S("Unauthenticated"),
-    };
-    return (size_t)code < COUNT(name) ? name[code] : S("Unknown");
-}
-
 void grpc_measure(const struct grpc_call *c, enum code code, uint64_t start_ns)
 {
     const struct http_exchange *x = c->x;
-    str label[] = { x->req.path, status_name(code) };
+    str label[] = { x->req.path, str_c(code_go_name(code)) };
     uint64_t hash = metric_hash(label, 2), method = metric_hash(label, 1);
     metric_add(metric_cell_hashed(&completed, label, hash), 1);
     metric_observe(&latency, metric_cell_hashed(&latency, label, hash),

@@ -61,6 +61,14 @@ CO void feed_route(struct request *r)
     reply_buf(r, 200, &out);
 }
 
+/* The contract's building blocks that Proa doesn't have (docs/compatibility.md). */
+CO void unimplemented_route(struct request *r)
+{
+    struct error err = { 0 };
+    fail(&err, UNIMPLEMENTED, "ERR_API_UNIMPLEMENTED", "this API is currently not implemented");
+    reply_error(r->x, &err);
+}
+
 /* ---- bindings ---- */
 
 static int result_headers(struct request *r, const struct binding_result *result,

@@ -58,5 +58,5 @@ route_fn binding_route;
 route_fn configuration_get_route, configuration_subscribe_route, configuration_unsubscribe_route;
 route_fn lock_route, unlock_route;
 route_fn subtle_get_key_route, subtle_encrypt_route, subtle_decrypt_route, subtle_wrap_route,
-    subtle_unwrap_route, subtle_sign_route, subtle_verify_route;
+    subtle_unwrap_route, subtle_sign_route, subtle_verify_route, unimplemented_route;
 route_fn crypto_encrypt_route, crypto_decrypt_route;

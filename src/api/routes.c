@@ -63,6 +63,16 @@ static const struct route table[] = {
     { GET, "/v1.0/healthz", healthz_route, "healthz", "v1", "Healthz", .open = true },
     { GET, "/v1.0/healthz/outbound", outbound_route, "healthz", "v1", "HealthzOutbound",
       .open = true },
+    { ANY, "/v1.0/actors/*", unimplemented_route, "actors", "v1", "Actors" },
+    { ANY, "/v1.0/workflows/*", unimplemented_route, "workflows", "v1", "Workflows" },
+    { ANY, "/v1.0-alpha1/workflows/*", unimplemented_route, "workflows", "v1alpha1", "Workflows" },
+    { ANY, "/v1.0-beta1/workflows/*", unimplemented_route, "workflows", "v1beta1", "Workflows" },
+    { ANY, "/v1.0/jobs/*", unimplemented_route, "jobs", "v1", "Jobs" },
+    { ANY, "/v1.0-alpha1/jobs/*", unimplemented_route, "jobs", "v1alpha1", "Jobs" },
+    { ANY, "/v1.0-alpha1/conversation/*", unimplemented_route, "conversation", "v1alpha1",
+      "Conversation" },
+    { ANY, "/v1.0-alpha2/conversation/*", unimplemented_route, "conversation", "v1alpha2",
+      "Conversation" },
     { GET, "/proa/v1/feed", feed_route, "metadata", "v1", "Feed" },
 };
 

@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/id.h"
 #include "base/mem.h"
+#include "block/observe.h"
 #include "block/proto.h"
 #include "block/topic_event.h"
 #include "block/words.h"
@@ -37,18 +38,6 @@ typedef Dapr__Proto__Runtime__V1__BindingEventResponse binding_response;
 typedef Dapr__Proto__Common__V1__InvokeRequest invoke_request;
 typedef Dapr__Proto__Common__V1__InvokeResponse invoke_response;
 
-static struct metric_family client_count = {
-    .name = "dapr_grpc_io_client_completed_rpcs",
-    .help = "gRPC calls to the app that ended.",
-    .label = { "grpc_client_method", "grpc_client_status" },
-};
-static struct metric_family client_latency = {
-    .name = "dapr_grpc_io_client_roundtrip_latency",
-    .help = "Time of a gRPC call to the app, ms.",
-    .kind = METRIC_HISTOGRAM,
-    .buckets = &metric_latency_ms,
-    .label = { "grpc_client_method", "grpc_client_status" },
-};
 static struct metric_family probe_count = {
     .name = "dapr_grpc_io_healthprobes_completed_count",
     .help = "gRPC health probes that were answered.",
@@ -69,6 +58,7 @@ struct rpc {
     const ProtobufCMessage *in; /* NULL = an empty one */
     struct http_headers metadata;
     size_t max_answer; /* bytes; more is RESOURCE_EXHAUSTED */
+    size_t sent;       /* bytes of the message; set by exchange() */
     bool probe;        /* takes no slot */
 };
 struct rpc_answer {
@@ -82,17 +72,17 @@ static int no_memory(struct error *err)
     return fail(err, EXHAUSTED, NULL, "the call to the app doesn't fit into memory");
 }
 
-static void count_rpc(const struct rpc *c, enum code code, uint64_t start_ns)
+static void count_rpc(const struct rpc *c, const struct rpc_answer *answer, uint64_t start_ns)
 {
     double ms = (double)(clock_now_ns() - start_ns) / 1e6;
-    str label[] = { c->path, str_c(code_name(code)) };
-    if (c->probe) {
-        metric_add(metric_cell(&probe_count, label + 1), 1);
-        metric_observe(&probe_latency, metric_cell(&probe_latency, label + 1), ms);
+    enum code code = answer->status.code;
+    if (!c->probe) {
+        observe_rpc(c->path, code, c->sent, answer->message.n, start_ns);
         return;
     }
-    metric_add(metric_cell(&client_count, label), 1);
-    metric_observe(&client_latency, metric_cell(&client_latency, label), ms);
+    str label[] = { str_c(code_go_name(code)) };
+    metric_add(metric_cell(&probe_count, label), 1);
+    metric_observe(&probe_latency, metric_cell(&probe_latency, label), ms);
 }
 
 /* gRPC's own fields, and the connection's, are no metadata of the app. */
@@ -193,6 +183,7 @@ CO static int exchange(struct app *a, struct rpc *c, struct arena *arena, struct
     if (r < 0)
         return r;
     *ret_reached = true;
+    c->sent = bytes.n;
     r = grpc_call_send(call, bytes, true);
     /* An app that takes no more has answered already, or has left: the answer says which. */
     return r == -CANCELLED || r == -TIMEOUT
@@ -215,7 +206,7 @@ CO static int ask(struct app *a, struct rpc *c, struct arena *arena, struct rpc_
     if (!c->probe)
         app_leave(a);
     if (r >= 0)
-        count_rpc(c, ret->status.code, start);
+        count_rpc(c, ret, start);
     return r;
 }
 
@@ -224,7 +215,7 @@ static int refused(const struct rpc_answer *a, struct error *err, const char *wh
 {
     enum code code = a->status.code == CANCELLED ? UNKNOWN : a->status.code;
     return fail(err, code, NULL, "%s: rpc error: code = %s desc = " STR_FMT, what,
-                code_name(a->status.code), STR_ARG(str_take(a->status.message, 300)));
+                code_go_name(a->status.code), STR_ARG(str_take(a->status.message, 300)));
 }
 
 static int unreadable(struct error *err, const char *what)
@@ -391,7 +382,7 @@ CO static int invoke_in(struct app *a, struct http_exchange *x, str target, str 
         return fail_as(err, INTERNAL, NULL, "error invoking app channel: the connection broke");
     if (r < 0)
         return r;
-    count_rpc(&c, answer.status.code, start);
+    count_rpc(&c, &answer, start);
     return answer.status.code ? answer_failure(x, &answer, marked, arena, err)
                               : answer_success(x, &answer, marked, arena, err);
 }

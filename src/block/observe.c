@@ -58,6 +58,33 @@ static struct metric_family latency_of[OBSERVE_KINDS] = {
       .buckets = &metric_latency_ms },
 };
 
+static struct metric_family rpc_count = {
+    .name = "dapr_grpc_io_client_completed_rpcs",
+    .help = "gRPC calls to the app or a peer that ended.",
+    .label = { "grpc_client_method", "grpc_client_status" },
+};
+static struct metric_family rpc_latency = {
+    .name = "dapr_grpc_io_client_roundtrip_latency",
+    .help = "Time of a gRPC call to the app or a peer, ms.",
+    .kind = METRIC_HISTOGRAM,
+    .buckets = &metric_latency_ms,
+    .label = { "grpc_client_method", "grpc_client_status" },
+};
+static struct metric_family rpc_sent = {
+    .name = "dapr_grpc_io_client_sent_bytes_per_rpc",
+    .help = "Size of the messages of a call.",
+    .kind = METRIC_HISTOGRAM,
+    .buckets = &metric_size_bytes,
+    .label = { "grpc_client_method" },
+};
+static struct metric_family rpc_received = {
+    .name = "dapr_grpc_io_client_received_bytes_per_rpc",
+    .help = "Size of the messages of a call's answer.",
+    .kind = METRIC_HISTOGRAM,
+    .buckets = &metric_size_bytes,
+    .label = { "grpc_client_method" },
+};
+
 static struct metric_family egress_count = {
     .name = "dapr_component_pubsub_egress_count",
     .help = "Messages published.",
@@ -249,6 +276,15 @@ void observe_input(const struct blocks *b, const char *binding, uint64_t start_n
     snprintf(from, sizeof from, "binding:%s", binding);
     feed_record(feed_edge(str_c(from), str_c(b->app_id), FEED_BINDING), clock_now_ns() - start_ns,
                 !success);
+}
+
+void observe_rpc(str method, enum code code, uint64_t sent, uint64_t received, uint64_t start_ns)
+{
+    str label[] = { method, str_c(code_go_name(code)) };
+    metric_add(metric_cell(&rpc_count, label), 1);
+    metric_observe(&rpc_latency, metric_cell(&rpc_latency, label), ms_since(start_ns));
+    metric_observe(&rpc_sent, metric_cell(&rpc_sent, label), (double)sent);
+    metric_observe(&rpc_received, metric_cell(&rpc_received, label), (double)received);
 }
 
 void observe_call(str from, str to, uint64_t start_ns, bool failed)

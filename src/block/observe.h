@@ -43,5 +43,8 @@ void observe_ingress_bulk(const struct blocks *b, str topic, size_t succeeded, s
                           uint64_t start_ns);
 /* Events of an input binding. */
 void observe_input(const struct blocks *b, const char *binding, uint64_t start_ns, bool success);
+/* gRPC calls of ours, to the app or passed on to a peer: dapr_grpc_io_client_*. sent, received:
+ * bytes of the messages. */
+void observe_rpc(str method, enum code code, uint64_t sent, uint64_t received, uint64_t start_ns);
 /* Calls from one service to another, as the page shows them. */
 void observe_call(str from, str to, uint64_t start_ns, bool failed);

@@ -8,6 +8,8 @@
 #include "http/grpc.h"
 #include "http/splice.h"
 
+enum { PREFIX = 5 }; /* bytes in front of each message */
+
 /* A call that is being passed on. */
 struct forward {
     const struct proxy_call *p;
@@ -20,6 +22,7 @@ struct forward {
     str first;       /* what goes with the start */
     struct http_request req;
     struct http_call *call; /* of the last try; owned */
+    uint64_t start_ns;      /* of the last try */
     struct grpc_status status;
 };
 
@@ -119,6 +122,18 @@ static int splice_failed(const struct forward *f, int r, struct error *err)
     }
 }
 
+static uint64_t payload_bytes(const struct splice_way *w)
+{
+    return w->bytes - min_u64(w->bytes, w->messages * PREFIX);
+}
+
+static void measure(const struct forward *f, const struct http_splice *s, enum code code)
+{
+    uint64_t first = f->first.n - min_size(f->first.n, PREFIX);
+    observe_rpc(f->p->path, code, first + payload_bytes(&s->up), payload_bytes(&s->down),
+                f->start_ns);
+}
+
 /* Both ways until the callee ends it. A failure of the callee that has not been passed on yet is
  * returned, for another try; the answer is kept. */
 CO static int pass(struct forward *f, struct guard_attempt *attempt, struct error *err)
@@ -132,6 +147,7 @@ CO static int pass(struct forward *f, struct guard_attempt *attempt, struct erro
     int r = http_splice(&s);
     if (r >= 0)
         r = grpc_call_status(f->call, &f->status);
+    measure(f, &s, r < 0 ? (enum code) - r : f->status.code);
     if (r < 0) {
         attempt->fatal = x->started || r == -PRECONDITION || r == -EXHAUSTED || !f->hold;
         http_call_free(TAKE(f->call));
@@ -150,6 +166,7 @@ CO static int try_at(struct forward *f, struct http_client *client, const char *
     http_call_free(TAKE(f->call));
     f->req.authority = str_c(address);
     *ret_unsent = false;
+    f->start_ns = clock_now_ns();
     if (set_timeout(f) < 0)
         return no_memory(err);
     int r = http_call_start(client, address, &f->req, f->first, false, &f->call, err);
@@ -258,8 +275,12 @@ CO int proxy_to_app(struct proxy_call *p, struct error *err)
     if (r >= 0 && app->config.token)
         r = http_headers_set(&f.req.headers, S("dapr-api-token"), str_c(app->config.token));
     if (r >= 0)
-        r = try_at(&f, app->client, app->address, &unsent, &attempt, err);
+        r = app_enter(app, err); /* until the call has ended, a stream's end too */
+    if (r < 0)
+        return r;
+    r = try_at(&f, app->client, app->address, &unsent, &attempt, err);
     http_call_free(f.call);
+    app_leave(app);
     p->status = f.status.code;
     return p->x->ended ? 0 : r;
 }

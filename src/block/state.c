@@ -12,8 +12,9 @@
 
 enum { BULK_PARALLEL = 10, BULK_PARALLEL_MAX = 100 /* whatever the caller asks for */ };
 
-enum op { GET, SET, DELETE, QUERY, TRANSACTION, BULK_GET, N_OPS };
-static const char *const op_name[] = { "get", "set", "delete", "query", "transaction", "bulk_get" };
+enum op { GET, SET, DELETE, QUERY, TRANSACTION, BULK_GET, BULK_DELETE, N_OPS };
+static const char *const op_name[] = { "get",         "set",      "delete",     "query",
+                                       "transaction", "bulk_get", "bulk_delete" };
 
 /* What the block keeps with each store: instance.extra. */
 struct store {
@@ -288,6 +289,16 @@ static enum code write_code(enum code cause)
     return cause == ABORTED || cause == INVALID ? cause : INTERNAL;
 }
 
+/* In one call of the engine where it has one for several, else side by side. */
+CO static void write_all(struct save_call *c, size_t n)
+{
+    struct bulk_write_call bulk = { c->store, c->w, n };
+    if (n > 1 && ops(c->store)->bulk_write)
+        (void)guard_call(store_of(c->store)->policy, S(""), try_bulk_write, &bulk, &c->first);
+    else
+        parallel_for(n, BULK_PARALLEL, save_one, c);
+}
+
 CO int block_state_save(struct blocks *b, struct instance *store, struct state_write *w, size_t n,
                         struct arena *a, struct error *err)
 {
@@ -295,13 +306,9 @@ CO int block_state_save(struct blocks *b, struct instance *store, struct state_w
     if (r < 0)
         return r;
     struct save_call call = { .store = store, .w = w };
-    struct bulk_write_call bulk = { store, w, n };
     uint64_t start = clock_now_ns();
-    bool sealed = state_crypt_seal(store_of(store)->crypt, w, n, a, &call.first) >= 0;
-    if (sealed && n > 1 && ops(store)->bulk_write)
-        (void)guard_call(store_of(store)->policy, S(""), try_bulk_write, &bulk, &call.first);
-    else if (sealed)
-        parallel_for(n, BULK_PARALLEL, save_one, &call);
+    if (state_crypt_seal(store_of(store)->crypt, w, n, a, &call.first) >= 0)
+        write_all(&call, n);
     count(b, store, SET, start, -(int)call.first.code);
     if (call.first.code)
         return failed(err, &call.first,
@@ -327,6 +334,26 @@ CO int block_state_delete(struct blocks *b, struct instance *store, struct state
         return failed(err, &call.first,
                       fail(err, write_code(call.first.code), "ERR_STATE_DELETE",
                            "failed deleting state with key " STR_FMT ": %s", STR_ARG(key),
+                           call.first.text));
+    return 0;
+}
+
+CO int block_state_delete_bulk(struct blocks *b, struct instance *store, struct state_write *w,
+                               size_t n, struct arena *a, struct error *err)
+{
+    for (size_t i = 0; i < n; i++)
+        w[i].remove = true;
+    int r = prefix_keys(store, w, n, a, err);
+    if (r < 0)
+        return r;
+    struct save_call call = { .store = store, .w = w };
+    uint64_t start = clock_now_ns();
+    write_all(&call, n);
+    count(b, store, BULK_DELETE, start, -(int)call.first.code);
+    if (call.first.code)
+        return failed(err, &call.first,
+                      fail(err, write_code(call.first.code), "ERR_STATE_BULK_DELETE",
+                           "failed deleting state in state store %s: %s", store->name,
                            call.first.text));
     return 0;
 }

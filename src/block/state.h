@@ -29,6 +29,9 @@ CO int block_state_save(struct blocks *b, struct instance *store, struct state_w
                         struct arena *a, struct error *err) WUR;
 CO int block_state_delete(struct blocks *b, struct instance *store, struct state_write *w,
                           struct arena *a, struct error *err) WUR;
+/* Each key is tried, whatever becomes of the others; the error is that of the first that failed. */
+CO int block_state_delete_bulk(struct blocks *b, struct instance *store, struct state_write *w,
+                               size_t n, struct arena *a, struct error *err) WUR;
 CO int block_state_transact(struct blocks *b, struct instance *store, struct state_write *w,
                             size_t n, struct kvs metadata, struct arena *a, struct error *err) WUR;
 CO int block_state_query(struct blocks *b, struct instance *store, str query, struct kvs metadata,

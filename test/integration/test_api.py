@@ -93,6 +93,16 @@ class Metadata(harness.Case):
         self.assertIn("daprRuntimeVersion", m["extended"])
         self.assertIn("runtimeVersion", m)
 
+    def test_blocks_that_are_not_there_say_so(self):
+        s = self.sidecar()
+        for path in ("/v1.0/actors/t/1/state/k", "/v1.0/workflows/dapr/w/start", "/v1.0-alpha1/workflows/dapr/1",
+                     "/v1.0-beta1/workflows/dapr/1/terminate", "/v1.0/jobs/nightly", "/v1.0-alpha1/jobs/nightly",
+                     "/v1.0-alpha1/conversation/llm/converse", "/v1.0-alpha2/conversation/llm/converse"):
+            for method in ("GET", "POST", "DELETE"):
+                with self.subTest((method, path)):
+                    self.assertError(s.call(method, path), 501, "ERR_API_UNIMPLEMENTED",
+                                     "this API is currently not implemented")
+
     def test_put_sets_an_attribute(self):
         s = self.sidecar()
         self.assertEqual(s.call("PUT", "/v1.0/metadata/my%20key", 'a "raw" value').status, 204)
@@ -572,6 +582,16 @@ class AppHealth(harness.Case):
         app.wait_for("/t")
 
 
+    def test_s55_failures_add_up_over_successes_in_between(self):
+        """With a threshold of 3: the first success counts at once, and the one in the middle takes nothing back."""
+        answers = [204, 500, 500, 204, 500]
+        app = self.app({"/alive": lambda r: (answers.pop(0) if answers else 204,)})
+        s = self.sidecar("me", app, args=[*self.ARGS, "--app-health-threshold", 3])
+        s.wait_log("App entered un-healthy status: ")
+        until("the next success counts again", lambda: s.log().count("App entered healthy status") == 2)
+        self.assertEqual(s.log().count("App entered un-healthy status: "), 1)
+
+
 class Concurrency(harness.Case):
     def test_max_concurrency_serialises_calls(self):
         now, most, lock = [0], [0], threading.Lock()
@@ -641,6 +661,24 @@ class Bindings(harness.Case):
         r = s.post("/v1.0/bindings/out", '{"operation":"get","metadata":{"path":"/no"}}')
         self.assertError(r, 500, "ERR_INVOKE_OUTPUT_BINDING")
         self.assertEqual(r.headers["metadata.statuscode"], "404")
+
+    def test_s53_a_policy_wants_200_and_any_2xx_will_do_in_the_end(self):
+        policy = resource("Resiliency", "r", {
+            "policies": {"retries": {"few": {"policy": "constant", "duration": "1ms", "maxRetries": 3}}},
+            "targets": {"components": {"tick": {"inbound": {"retry": "few"}}}}})
+        store = component("store", "state.in-memory")
+        for status, calls, success in ((204, 4, "true"), (200, 1, "true"), (500, 4, "false")):
+            with self.subTest(status):
+                answer = {"state": [{"key": "k", "value": "v"}], "to": ["nobody"], "storeName": "store"}
+                app = self.app({"/tick": (status, b"" if status == 204 else json.dumps(answer).encode())})
+                s = self.sidecar("me", app, resources=[
+                    component("tick", "bindings.cron", schedule="@every 1s", direction="input"), policy, store])
+                until("an event has ended so", lambda: s.metric("dapr_component_input_binding_count", success=success))
+                self.assertEqual(s.metric("dapr_component_input_binding_count"),
+                                 s.metric("dapr_component_input_binding_count", success=success))
+                self.assertEqual(s.get("/v1.0/state/store/k").status, 204, "what HTTP answers ask for is ignored")
+                self.assertEqual(s.stop(), 0)  # which waits for an event in flight
+                self.assertEqual(len(app.got("/tick")) % calls, 0)
 
     def test_cron_calls_the_app(self):
         app = self.app()

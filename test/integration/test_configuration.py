@@ -107,6 +107,18 @@ class Http(ConfigurationCase):
         r = self.s.get(f"/v1.0/configuration/c/{id}/unsubscribe")
         self.assertEqual((r.status, list(json.loads(r.body))), (500, ["message"]))
 
+    def test_the_alpha_paths_do_the_same(self):
+        app = self.app()
+        self.start(app)
+        self.set(a="1")
+        path = "/v1.0-alpha1/configuration/c"
+        self.assertEqual(json.loads(self.s.get(f"{path}?key=a").body), {"a": {"value": "1", "version": "1"}})
+        id = json.loads(self.s.get(f"{path}/subscribe?key=a").body)["id"]
+        self.set(a="2")
+        app.wait_for("/configuration/c/a")
+        r = self.s.get(f"/v1.0-alpha1/configuration/c/{id}/unsubscribe")
+        self.assertEqual((r.status, json.loads(r.body)), (200, {"ok": True}))
+
     def test_an_update_that_the_app_refuses_is_tried_again(self):
         answers = [500, 204, 200]
         app = self.app({"/configuration/c/a": lambda r: (answers.pop(0),)})

@@ -453,13 +453,17 @@ class Reflection(GrpcCase):
 class Watched(GrpcCase):
     def test_calls_are_counted(self):
         self.start(STORE)
+        self.rpc("SaveState", field(1, "s") + field(2, field(1, "k") + field(2, b"v" * 4000)))
         self.rpc("GetState", field(1, "s") + field(2, "k"))
         self.refused("GetState", field(1, "x") + field(2, "k"))
         method = f"/{SERVICE}/GetState"
         for status in ("OK", "InvalidArgument"):
-            harness.until(status, lambda: self.s.metric("dapr_grpc_io_server_completed_rpcs", grpc_server_method=method,
-                                                        grpc_server_status=status) == 1)
-        self.assertEqual(self.s.metric("dapr_grpc_io_server_received_bytes_per_rpc_count", grpc_server_method=method), 2)
+            for name in ("dapr_grpc_io_server_completed_rpcs", "dapr_grpc_io_server_server_latency_count"):
+                harness.until(status, lambda: self.s.metric(name, grpc_server_method=method, grpc_server_status=status) == 1)
+        for name, least, most in (("received", 1, 60), ("sent", 4000, 4200)):
+            self.assertEqual(self.s.metric(f"dapr_grpc_io_server_{name}_bytes_per_rpc_count", grpc_server_method=method), 2)
+            self.assertTrue(least <= self.s.metric(f"dapr_grpc_io_server_{name}_bytes_per_rpc_sum",
+                                                   grpc_server_method=method) <= most)
 
     def test_calls_are_told_when_asked_for(self):
         self.start(STORE, args=["--enable-api-logging"])

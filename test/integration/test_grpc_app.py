@@ -220,8 +220,8 @@ class Events(Case):
         e = Event(a.wait_for("OnTopicEvent")[0].message)
         self.assertEqual((e.id, e.extensions["x"]), ("1", [1, "a", None, True, {"b": -2.5e10}]))
 
-    def test_verdicts(self):
-        """Without a policy each event is told once; what isn't success goes to the dead letters, or not (s28)."""
+    def test_verdicts_s28(self):
+        """Without a policy each event is told once; what isn't success goes to the dead letters, or not."""
         for name, answer, dead in (("success", SUCCESS, 0), ("retry", RETRY, 1), ("drop", DROP, 1), ("odd", field(1, 9), 1),
                                    ("garbage", b"\xff", 1), ("error", Refusal(Code.INTERNAL, "no") if grpc else None, 1),
                                    ("unimplemented", Refusal(Code.UNIMPLEMENTED) if grpc else None, 0),
@@ -355,18 +355,30 @@ class Life(Case):
         self.assertEqual(s.get("/v1.0/invoke/app/method/m").status, 200)
         self.assertEqual(a.got("HealthCheck")[0].method, "/dapr.proto.runtime.v1.AppCallbackHealthCheck/HealthCheck")
         ill.append(1)
-        s.wait_log("App entered un-healthy status: HealthCheck: rpc error: code = UNAVAILABLE desc = resting")
+        s.wait_log("App entered un-healthy status: HealthCheck: rpc error: code = Unavailable desc = resting")
         self.assertError(s.get("/v1.0/invoke/app/method/m"), 500, "ERR_DIRECT_INVOKE")
         ill.clear()
         until("healthy again", lambda: s.get("/v1.0/invoke/app/method/m").status == 200)
-        self.assertGreater(s.metric("dapr_grpc_io_healthprobes_completed_count", grpc_client_status="OK"), 0)
+        for status in ("OK", "Unavailable"):
+            self.assertGreater(s.metric("dapr_grpc_io_healthprobes_completed_count", grpc_client_status=status), 0)
+            self.assertGreater(s.metric("dapr_grpc_io_healthprobes_roundtrip_latency_count", grpc_client_status=status), 0)
 
     def test_calls_are_counted(self):
-        a = self.grpc_app({"OnInvoke": invoke_response(b"x")})
+        def on(call, context):
+            if len(a.got("OnInvoke")) > 1:
+                raise Refusal(Code.NOT_FOUND)
+            return invoke_response(b"x" * 5000)
+        a = self.grpc_app({"OnInvoke": on})
         s = self.beside(a)
+        s.post("/v1.0/invoke/app/method/m", b"y" * 3000)
         s.get("/v1.0/invoke/app/method/m")
-        self.assertEqual(s.metric("dapr_grpc_io_client_completed_rpcs", grpc_client_status="OK",
-                                  grpc_client_method="/dapr.proto.runtime.v1.AppCallback/OnInvoke"), 1)
+        labels = {"grpc_client_method": "/dapr.proto.runtime.v1.AppCallback/OnInvoke"}
+        for status in ("OK", "NotFound"):
+            self.assertEqual(s.metric("dapr_grpc_io_client_completed_rpcs", grpc_client_status=status, **labels), 1)
+            self.assertEqual(s.metric("dapr_grpc_io_client_roundtrip_latency_count", grpc_client_status=status, **labels), 1)
+        for name, size in (("sent", 3000), ("received", 5000)):
+            self.assertEqual(s.metric(f"dapr_grpc_io_client_{name}_bytes_per_rpc_count", **labels), 2)
+            self.assertTrue(size < s.metric(f"dapr_grpc_io_client_{name}_bytes_per_rpc_sum", **labels) < size + 200)
 
     def test_max_concurrency_serialises(self):
         import concurrent.futures

@@ -390,6 +390,34 @@ class Caller(harness.Case):
         go.release()
         self.assertEqual(r.read(), b"two\n")
 
+    def test_built_in_retries_s41(self):
+        """Three more times on UNAVAILABLE, beside default policies; an entry of the app itself takes their place."""
+        fast = {"policies": {"retries": {"DaprBuiltInServiceRetries": {"policy": "constant", "duration": "5ms"},
+                                         "DefaultAppRetryPolicy": {"policy": "constant", "duration": "1ms", "maxRetries": 0}}},
+                "targets": {}}
+        fast["policies"]["retries"]["DaprBuiltInServiceRetries"]["maxRetries"] = 3
+        own = json.loads(json.dumps(fast))
+        own["targets"] = {"apps": {"daprd": {"timeout": "long"}}}
+        own["policies"]["timeouts"] = {"long": "30s"}
+        for name, spec, code, failures, status, calls in (
+                ("heals", fast, grpc.StatusCode.UNAVAILABLE, 3, 200, 4), ("gives up", fast, grpc.StatusCode.UNAVAILABLE, 9, 500, 4),
+                ("unauthenticated", fast, grpc.StatusCode.UNAUTHENTICATED, 1, 200, 2), ("others", fast, grpc.StatusCode.INTERNAL, 9, 500, 1),
+                ("an entry", own, grpc.StatusCode.UNAVAILABLE, 9, 500, 1)):
+            with self.subTest(name):
+                count = []
+
+                def flaky(frames, context):
+                    for _ in frames:
+                        pass
+                    count.append(1)
+                    if len(count) <= failures:
+                        context.abort(code, "not now")
+                    yield field(1, response(200))
+                self.resources = [resource("Resiliency", "r", spec)]
+                s, _ = self.daprd(flaky)
+                self.assertEqual((s.post("/v1.0/invoke/daprd/method/m", b"x").status, len(count)), (status, calls))
+                self.assertEqual(s.stop(), 0)
+
     def test_retries_of_a_policy_work_over_grpc(self):
         self.resources = [resource("Resiliency", "r", {
             "policies": {"retries": {"often": {"policy": "constant", "duration": "10ms", "maxRetries": 5}}},

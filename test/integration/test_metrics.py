@@ -155,7 +155,7 @@ class Names(harness.Case):
         self.assertEqual(set(TABLE) - set(seen) - ELSEWHERE, set())
         self.assertIn("process_resident_memory_bytes ", text)
 
-    def test_values_of_some(self):
+    def test_values_of_some_s62_s76(self):
         a, b, closed = self.everything()
         self.assertEqual(a.metric("dapr_component_configuration_count", operation="get", success="true"), 1)
         # s76: a literal text, and recordings rather than events

@@ -77,7 +77,8 @@ class Outbox(OutboxCase):
     def test_without_its_broker_nothing_is_changed(self):
         s = self.sidecar("app", resources=[
             component("s", "state.in-memory", outboxPublishPubsub="nobody", outboxPublishTopic="t")])
-        self.assertError(self.transact(s, self.upsert("a", 1)), 500, "ERR_PUBLISH_OUTBOX")
+        body = self.assertError(self.transact(s, self.upsert("a", 1)), 500, "ERR_PUBLISH_OUTBOX")
+        self.assertEqual(body["details"][-1]["reason"], "DAPR_PUBSUB_OUTBOX")
         self.assertEqual(s.get("/v1.0/state/s/a").status, 204)
 
     def test_acknowledged_transactions_are_published_after_kills(self):

@@ -152,6 +152,7 @@ class State(Case):
         self.assertEqual(self.s.post("/v1.0/state/store/transaction", operations(10)).status, 204)
         r = self.s.post("/v1.0/state/store/transaction", operations(11))
         self.assertEqual(self.error(r), (400, "ERR_STATE_STORE_TOO_MANY_TRANSACTIONS"))
+        self.assertEqual(json.loads(r.body)["details"][-1]["reason"], "DAPR_STATE_TOO_MANY_TRANSACTIONS")
         self.assertIn("10", r.body.decode())
         stale = {"operations": [{"operation": "upsert", "request": {"key": "new", "value": 1}},
                                 {"operation": "delete", "request": {"key": "k1", "etag": "none"}}]}

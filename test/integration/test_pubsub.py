@@ -490,7 +490,7 @@ class Subscriptions(PubSub):
         self.assertIn("Skipping programmatic dapr configuration loading", s.log())
         self.assertIn("Skipping programmatic subscription loading", s.log())
 
-    def test_metadata_lists_subscriptions(self):
+    def test_metadata_lists_subscriptions_s75(self):
         app = self.app(subscribe=[{"pubsubname": "bus", "topic": "p", "route": "/p", "metadata": {"k": "v"}}])
         s = self.sidecar("app1", app, resources=[self.bus(), v2("d", {
             "rules": [{"match": 'event.type == "x"', "path": "/x"}], "default": "/d"}, deadLetterTopic="dead")])

@@ -141,6 +141,7 @@ class Reload(harness.Case):
     def test_s64_other_kinds_start_the_sidecar_anew(self):
         s = self.sidecar(resources=[component("one", "state.in-memory")])
         self.write(s, "policy.yaml", resource("Resiliency", "r", {"policies": {"timeouts": {"t": "1s"}}, "targets": {}}))
+        s.wait_log("Starting to watch Configuration updates for SIGHUP reload")
         s.wait_log("triggering SIGHUP reload")
         s.wait_log("Received signal 'hangup'")
         until("it is up again", lambda: s.log().count("dapr initialized. Status: Running.") == 2)

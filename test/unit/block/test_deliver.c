@@ -81,7 +81,7 @@ TEST_CO(the_apps_answer_decides)
         }
 }
 
-TEST_CO(a_dead_letter_that_fails_keeps_the_message)
+TEST_CO(a_dead_letter_that_fails_keeps_the_message_s33)
 {
     static const struct {
         const char *body;

@@ -248,6 +248,7 @@ TEST_CO(transactions_have_the_contracts_limits_and_errors)
     CHECK_EQ(s->calls, 1);
     CHECK_EQ(transact(&f, "state", 4), -INVALID);
     CHECK_TEXT(last.tag, "ERR_STATE_STORE_TOO_MANY_TRANSACTIONS");
+    CHECK_TEXT(last.reason, "DAPR_STATE_TOO_MANY_TRANSACTIONS");
     CHECK_TEXT(last.meta_key[0], "currentOpsTransaction");
     CHECK_TEXT(last.meta[0], "4");
     CHECK_TEXT(last.meta_key[1], "maxOpsPerTransaction");

@@ -3,7 +3,7 @@
 #define RESILIENCY(spec)                                                                           \
     "apiVersion: dapr.io/v1alpha1\nkind: Resiliency\nmetadata: {name: res}\nspec:\n" spec
 
-TEST(resource_becomes_the_structs_of_policy)
+TEST(resource_becomes_the_structs_of_policy_s63)
 {
     struct resources *r = load(RESILIENCY(
         "  policies:\n"
@@ -11,7 +11,7 @@ TEST(resource_becomes_the_structs_of_policy)
         "    retries:\n"
         "      pubsub: {policy: constant, duration: 2s, maxRetries: 10, matching: "
         "{httpStatusCodes: '429,500-599', gRPCStatusCodes: 14}}\n"
-        "      big: {policy: exponential, maxInterval: 15s}\n"
+        "      big: {policy: exponential, duration: 250, maxInterval: 15s}\n"
         "      empty: {}\n"
         "    circuitBreakers:\n"
         "      cb: {maxRequests: 2, interval: 8s, timeout: 45s, trip: consecutiveFailures >= 8}\n"
@@ -39,6 +39,7 @@ TEST(resource_becomes_the_structs_of_policy)
     CHECK_EQ(p->match.grpc[0].first, 14);
     p = &s->retry[1].policy;
     CHECK(p->exponential && p->max_interval_ns == SEC(15) && p->max_retries == -1);
+    CHECK_EQ(p->initial_ns, MS(500), "whatever its duration");
     p = &s->retry[2].policy;
     CHECK(!p->exponential && p->interval_ns == SEC(5) && p->max_retries == -1);
     CHECK_EQ(s->breaker[0].config.max_requests, 2);
@@ -52,7 +53,7 @@ TEST(resource_becomes_the_structs_of_policy)
     resources_unref(r);
 }
 
-TEST(faulty_policy_rejects_the_resource_and_nothing_else)
+TEST(faulty_policy_rejects_the_resource_and_nothing_else_s63)
 {
     static const struct {
         const char *name, *spec, *want;

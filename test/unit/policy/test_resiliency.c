@@ -167,7 +167,7 @@ TEST(built_in_retries_may_be_redefined_but_the_protected_one_stays)
     resiliency_free(r);
 }
 
-TEST(breaker_of_a_component_is_one_for_both_directions)
+TEST(breaker_of_a_component_is_one_for_both_directions_s63)
 {
     struct resiliency *r = with(&first, NULL);
     struct policy *in = policy_component(r, S("db"), "Statestore", POLICY_INBOUND);
