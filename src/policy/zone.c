@@ -1,0 +1,327 @@
+#include "policy/zone.h"
+
+#include <math.h>
+
+/* Loads are fractions of what an instance can take. */
+static const double LOAD_LOW = 0.5;     /* up to here a zone has capacity by any measure */
+static const double LOAD_FULL = 0.9;    /* for a level whose next one is far, or silent */
+static const double LOAD_MARGIN = 0.1;  /* this much above the next level is worth staying near */
+static const double LOAD_BAND = 0.05;   /* between giving away and taking back */
+static const double GIVE_FASTEST = .75; /* a level keeps at least that much of its share a second */
+static const double TAKE_BACK = 1.05, KEEP_LEAST = 0.02;
+static const double PROBE_FROM = 0.6, PROBE_MOST_AT = 0.8, PROBE_MOST = 0.03;
+static const double RAMP_LEAST = 0.05, HEADROOM_LEAST = 0.05;
+static const double SPARE = 1.4; /* healthy instances without loads are trusted to have that much */
+static const double SMOOTH_S = 2;
+static const uint64_t PERIOD_NS = SEC(1), HURRY_NS = MS(100), STALE_NS = SEC(30), RAMP_NS = SEC(30);
+
+void zones_init(struct zones *z)
+{
+    memset(z, 0, sizeof *z);
+    for (size_t i = 0; i < ZONE_LEVELS; i++)
+        z->keep[i] = 1;
+}
+
+bool zones_due(const struct zones *z, bool health_changed, uint64_t now_ns)
+{
+    return !z->updated_ns || now_ns >= z->updated_ns + (health_changed ? HURRY_NS : PERIOD_NS);
+}
+
+/* ---- levels ---- */
+
+static size_t position(const str *list, size_t n, str name)
+{
+    size_t i = 0;
+    while (i < n && !str_eq(list[i], name))
+        i++;
+    return i;
+}
+
+/* First level of another region; before it: own zone, named zones, rest of the region. */
+enum { LEVEL_FAR = ZONE_ORDER_MAX + 2 };
+
+static size_t level_of(const struct zone_rules *r, str zone, str region)
+{
+    bool near = !region.n || !r->region.n || str_eq(region, r->region);
+    if (near && (!r->zone.n || str_eq(zone, r->zone)))
+        return 0;
+    size_t i = position(r->zones, min_size(r->n_zones, ZONE_ORDER_MAX), zone);
+    if (i < min_size(r->n_zones, ZONE_ORDER_MAX))
+        return 1 + i;
+    if (near)
+        return LEVEL_FAR - 1;
+    return LEVEL_FAR + position(r->regions, min_size(r->n_regions, ZONE_ORDER_MAX), region);
+}
+
+/* ---- what is known ---- */
+
+struct sum { /* of the instances of a zone, or of a level */
+    size_t hosts, healthy;
+    size_t usable; /* healthy ones of zones that aren't lost */
+    size_t known;  /* of the usable ones, those of zones whose load is known */
+    double demand; /* of the known ones: their load is .demand / .known */
+    double warmth; /* 0 … 1, of the warmest zone */
+    double load;   /* while counting: the sum over .heard instances */
+    size_t heard;
+};
+
+struct tally {
+    struct sum zone[ZONES_MAX], level[ZONE_LEVELS];
+    size_t level_of[ZONES_MAX];
+    size_t n; /* zones */
+};
+
+static void count_host(struct sum *s, const struct zone_host *h, uint64_t now_ns)
+{
+    s->hosts++;
+    if (!h->healthy)
+        return;
+    s->healthy++;
+    if (!h->load_ns || now_ns > h->load_ns + STALE_NS)
+        return;
+    s->heard++;
+    s->load += h->load / 1000.0;
+}
+
+/* Demand is what is smoothed: when an instance goes, the load of those left is known at once. */
+static void follow_load(struct zone_past *p, const struct sum *s, uint64_t since_ns,
+                        uint64_t now_ns)
+{
+    if (s->heard) {
+        double demand = s->load / (double)s->heard * (double)s->healthy;
+        double part = p->heard_ns ? 1 - exp(-(double)since_ns / 1e9 / SMOOTH_S) : 1;
+        p->demand += part * (demand - p->demand);
+        p->heard_ns = now_ns;
+    }
+    if (p->lost || now_ns > p->heard_ns + STALE_NS)
+        p->heard_ns = 0;
+}
+
+/* A zone whose instances have all gone is lost as well, and comes back like one. */
+static void follow_health(struct zone_past *p, const struct sum *s, uint64_t now_ns)
+{
+    p->seen = p->seen || s->hosts;
+    bool lost = p->seen && (!s->healthy || s->healthy * 2 < s->hosts);
+    if (p->lost && !lost)
+        p->back_ns = now_ns;
+    p->lost = lost;
+}
+
+static double warmth(struct zone_past *p, uint64_t ramp_ns, uint64_t now_ns)
+{
+    double w =
+        p->back_ns ? (double)(now_ns - p->back_ns) / (double)(ramp_ns ? ramp_ns : RAMP_NS) : 1;
+    if (w < 1)
+        return w < RAMP_LEAST ? RAMP_LEAST : w;
+    p->back_ns = 0;
+    return 1;
+}
+
+static void add_up(struct sum *level, const struct sum *zone)
+{
+    level->hosts += zone->hosts;
+    level->healthy += zone->healthy;
+    level->usable += zone->usable;
+    level->known += zone->known;
+    level->demand += zone->demand;
+    if (zone->usable && zone->warmth > level->warmth)
+        level->warmth = zone->warmth;
+}
+
+static void take_stock(struct zones *z, struct tally *t, const struct zone_rules *rules,
+                       const struct zone_map *map, uint64_t now_ns)
+{
+    uint64_t since_ns = z->updated_ns ? now_ns - z->updated_ns : 0;
+    t->n = zone_map_count(map);
+    for (size_t i = 0; i < t->n; i++) {
+        struct sum *s = &t->zone[i];
+        struct zone_past *p = &z->past[i];
+        follow_health(p, s, now_ns);
+        follow_load(p, s, since_ns, now_ns);
+        s->warmth = warmth(p, rules->ramp_ns, now_ns);
+        s->usable = p->lost ? 0 : s->healthy;
+        s->known = p->heard_ns ? s->usable : 0;
+        s->demand = s->known ? p->demand : 0;
+        t->level_of[i] =
+            level_of(rules, zone_map_zone(map, (uint8_t)i), zone_map_region(map, (uint8_t)i));
+        add_up(&t->level[t->level_of[i]], s);
+    }
+}
+
+static bool load_of(const struct sum *s, double *ret)
+{
+    if (!s->known)
+        return false;
+    *ret = s->demand / (double)s->known;
+    return true;
+}
+
+/* ---- how much each level keeps ---- */
+
+static size_t next_usable(const struct tally *t, size_t level)
+{
+    do
+        level++;
+    while (level < ZONE_LEVELS && !t->level[level].usable);
+    return level;
+}
+
+/* The load up to which a level gives nothing away: not much above that of the next one, which in
+ * turn passes on what is above its own limit. Far levels get what can't be done near. */
+static double load_limit(const struct tally *t, size_t next, double next_limit)
+{
+    double low = next < LEVEL_FAR ? LOAD_LOW : LOAD_FULL, there;
+    if (next == ZONE_LEVELS)
+        return INFINITY;
+    if (!load_of(&t->level[next], &there))
+        return LOAD_FULL;
+    return fmax(low, fmin(there + LOAD_MARGIN, next_limit));
+}
+
+static void follow_keep(double *keep, const struct sum *level, double limit, double seconds)
+{
+    double load = 0;
+    bool known = load_of(level, &load);
+    if (known && load > limit)
+        *keep *= pow(fmax(GIVE_FASTEST, limit / load), fmin(seconds, 1));
+    else if (!known || load < limit - LOAD_BAND)
+        *keep *= pow(TAKE_BACK, fmin(seconds, 60));
+    *keep = fmin(1, fmax(KEEP_LEAST, *keep));
+}
+
+/* From the last level to the first. */
+static void follow_keeps(struct zones *z, const struct tally *t, double seconds)
+{
+    size_t next = ZONE_LEVELS;
+    double limit = INFINITY;
+    for (size_t level = ZONE_LEVELS; level-- > 0;) {
+        double l = load_limit(t, next, limit);
+        follow_keep(&z->keep[level], &t->level[level], l, seconds);
+        if (!t->level[level].usable)
+            continue;
+        next = level;
+        limit = l;
+    }
+}
+
+/* How loaded a far level is makes no difference: nobody asks it. */
+static double probes(const struct tally *t, size_t level)
+{
+    double load;
+    if (next_usable(t, level) >= LEVEL_FAR || !load_of(&t->level[level], &load) ||
+        load < PROBE_FROM)
+        return 0;
+    return PROBE_MOST * fmin(1, (load - PROBE_FROM) / (PROBE_MOST_AT - PROBE_FROM));
+}
+
+/* Of the calls that reach this level, 0 … 1. */
+static double capacity(const struct zones *z, const struct tally *t, size_t level)
+{
+    const struct sum *s = &t->level[level];
+    if (!s->usable)
+        return 0;
+    double c = s->known ? 1 : fmin(1, SPARE * (double)s->usable / (double)s->hosts);
+    return fmin(c * s->warmth * z->keep[level], 1 - probes(t, level));
+}
+
+/* ---- weights ---- */
+
+static double headroom(const struct tally *t, size_t zone)
+{
+    double load;
+    if (!load_of(&t->zone[zone], &load) && !load_of(&t->level[t->level_of[zone]], &load))
+        return 1;
+    return fmax(HEADROOM_LEAST, 1 - load);
+}
+
+struct shares {
+    double zone[ZONES_MAX], sum;
+};
+
+/* What one level takes, shared by its zones. */
+static void share_level(struct shares *s, const struct tally *t, size_t level, double take)
+{
+    double weight[ZONES_MAX], sum = 0;
+    for (size_t i = 0; i < t->n; i++) {
+        bool in = t->level_of[i] == level;
+        weight[i] = in ? (double)t->zone[i].usable * t->zone[i].warmth * headroom(t, i) : 0;
+        sum += weight[i];
+    }
+    for (size_t i = 0; i < t->n && sum > 0; i++)
+        s->zone[i] += take * weight[i] / sum;
+    s->sum += sum > 0 ? take : 0;
+}
+
+/* No zone is fit to be used: whoever is healthy, and if nobody is, everybody. */
+static bool share_rest(struct shares *s, const struct tally *t)
+{
+    bool panic = true;
+    for (size_t i = 0; i < t->n; i++)
+        panic = panic && !t->zone[i].healthy;
+    for (size_t i = 0; i < t->n; i++)
+        s->sum += s->zone[i] = (double)(panic ? t->zone[i].hosts : t->zone[i].healthy);
+    return panic;
+}
+
+static void put_zone(struct zone_weights *w, const struct shares *s, size_t zone, double *before)
+{
+    if (s->zone[zone] <= 0)
+        return;
+    *before += s->zone[zone] / s->sum;
+    uint32_t end = (uint32_t)lround(fmin(1, *before) * ZONE_WHOLE);
+    if (end == (w->n ? w->end[w->n - 1] : 0))
+        return; /* less than can be said */
+    w->zone[w->n] = (uint8_t)zone;
+    w->end[w->n++] = end;
+}
+
+static void put_weights(struct zone_weights *w, const struct shares *s, const struct tally *t)
+{
+    double before = 0;
+    for (size_t level = 0; level < ZONE_LEVELS; level++)
+        for (size_t i = 0; i < t->n; i++)
+            if (t->level_of[i] == level)
+                put_zone(w, s, i, &before);
+    if (w->n)
+        w->end[w->n - 1] = ZONE_WHOLE;
+}
+
+void zones_update(struct zones *z, const struct zone_rules *rules, const struct zone_map *map,
+                  const struct zone_host *host, size_t n, uint64_t now_ns, struct zone_weights *ret)
+{
+    struct tally t = { 0 };
+    struct shares s = { 0 };
+    double seconds = z->updated_ns ? (double)(now_ns - z->updated_ns) / 1e9 : 0, rest = 1;
+    for (size_t i = 0; i < n; i++) {
+        PRE(host[i].zone < zone_map_count(map));
+        count_host(&t.zone[host[i].zone], &host[i], now_ns);
+    }
+    take_stock(z, &t, rules, map, now_ns);
+    follow_keeps(z, &t, seconds);
+    for (size_t level = 0; level < ZONE_LEVELS; level++) {
+        double take = fmin(rest, capacity(z, &t, level));
+        share_level(&s, &t, level, take);
+        rest -= take;
+    }
+    z->updated_ns = now_ns;
+    *ret = (struct zone_weights){ .panic = n && s.sum <= 0 && share_rest(&s, &t) };
+    put_weights(ret, &s, &t);
+}
+
+uint8_t zone_pick(const struct zone_weights *weights, uint64_t dice)
+{
+    PRE(weights->n);
+    uint32_t at = (uint32_t)(dice >> 48); /* 0 … ZONE_WHOLE - 1 */
+    size_t i = 0;
+    while (at >= weights->end[i])
+        i++;
+    return weights->zone[i];
+}
+
+uint32_t zone_share(const struct zone_weights *weights, uint8_t zone)
+{
+    for (size_t i = 0; i < weights->n; i++)
+        if (weights->zone[i] == zone)
+            return weights->end[i] - (i ? weights->end[i - 1] : 0);
+    return 0;
+}
