@@ -42,12 +42,18 @@ static void count(const struct acl_caller *c, enum acl_level level, bool ok)
     metric_add(metric_cell(family[level][ok], label), 1);
 }
 
-int access_check(struct blocks *b, const struct acl_caller *caller, str target, str verb,
-                 struct error *err)
+int access_check(struct blocks *b, str peer_id, str target, str verb, struct error *err)
 {
     const struct config_acl *acl = &b->resources->config.acl;
+    struct acl_caller id;
     if (!acl->present)
         return 0;
+    if (peer_id.n && !acl_parse_spiffe(peer_id, &id))
+        return fail(err, DENIED, "ERR_DIRECT_INVOKE",
+                    "access control policy has denied access to id: " STR_FMT
+                    ": it isn't spiffe://<trust domain>/ns/<namespace>/<app id>",
+                    STR_ARG(str_take(peer_id, 200)));
+    const struct acl_caller *caller = peer_id.n ? &id : NULL;
     struct acl_request q = { .caller = caller, .verb = verb };
     enum acl_level level = ACL_GLOBAL;
     struct error cause = { 0 };

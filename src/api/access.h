@@ -7,9 +7,8 @@
 #include "block/block.h"
 #include "component/acl.h"
 
-/* caller: from the peer's certificate; NULL = it has none, then the global default action decides
+/* peer_id: of the peer's certificate; empty = it has none, then the global default action decides
  * (surprise 62): a name in a header proves nothing. target: as in the request line, with query. */
-int access_check(struct blocks *b, const struct acl_caller *caller, str target, str verb,
-                 struct error *err) WUR;
+int access_check(struct blocks *b, str peer_id, str target, str verb, struct error *err) WUR;
 /* Equal, taking the same time wherever they differ. */
 bool access_same_secret(str a, str b);

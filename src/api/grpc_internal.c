@@ -193,6 +193,7 @@ CO static void call_stream(struct blocks *b, struct http_exchange *x)
     i.x.ops = &inner_ops;
     i.x.arena = x->arena;
     i.x.peer = x->peer;
+    i.x.peer_id = x->peer_id;
     i.x.local = x->local;
     i.x.version = 20;
     i.pending = f.data;
@@ -201,7 +202,7 @@ CO static void call_stream(struct blocks *b, struct http_exchange *x)
     struct error err = { 0 };
     struct internal_call call;
     internal_received(&call, b, &i.x.req, target, &x->req.headers);
-    r = access_check(b, NULL, target, i.x.req.method, &err);
+    r = access_check(b, x->peer_id, target, i.x.req.method, &err);
     if (r >= 0)
         r = invoke_app(b, &i.x, target, &err);
     if (r < 0 && !x->ended)
@@ -266,7 +267,7 @@ CO static void call_unary(struct blocks *b, struct http_exchange *x)
     buf_init(&out, UNARY_ANSWER_MAX + MIB(1));
     struct internal_call call;
     internal_received(&call, b, &req, target, &x->req.headers);
-    r = access_check(b, NULL, target, req.method, &err);
+    r = access_check(b, x->peer_id, target, req.method, &err);
     if (r >= 0)
         r = answer_unary(b, x, &f, &req, &out, &status, &err);
     if (r < 0)

@@ -25,7 +25,7 @@ static int prepare(struct blocks *b, struct http_exchange *x, size_t max_message
 
 CO static int to_app(struct proxy_call *p, struct error *err)
 {
-    int r = access_check(p->b, NULL, p->path, S(""), err);
+    int r = access_check(p->b, p->x->peer_id, p->path, S(""), err);
     return r < 0 ? r : proxy_to_app(p, err);
 }
 

@@ -106,7 +106,7 @@ CO static void handle_direct(struct blocks *b, struct http_exchange *x, str want
     struct internal_call call;
     internal_received(&call, b, &x->req, x->req.target, NULL);
     bool ill = !b->app || !atomic_load(&b->app->healthy);
-    int r = access_check(b, NULL, x->req.target, x->req.method, &err);
+    int r = access_check(b, x->peer_id, x->req.target, x->req.method, &err);
     if (r >= 0)
         r = invoke_app(b, x, x->req.target, &err);
     else

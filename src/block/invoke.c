@@ -32,13 +32,16 @@ static struct metric_family res_latency = {
     .label = { "src_app_id", "status" },
 };
 
-int invoker_new(const char *host_address, struct invoker **ret, struct error *err)
+int invoker_new(const char *host_address, const struct invoker_tls *tls, struct invoker **ret,
+                struct error *err)
 {
     struct invoker *i = mem_zalloc(sizeof *i);
     if (!i)
         return fail(err, EXHAUSTED, NULL, "out of memory");
-    i->direct = http_client_new(&(struct http_client_config){ 0 });
-    i->grpc = http_client_new(&(struct http_client_config){ .h2 = true });
+    i->secure = tls;
+    i->direct = http_client_new(&(struct http_client_config){ .tls = tls ? tls->h1 : NULL });
+    i->grpc =
+        http_client_new(&(struct http_client_config){ .h2 = true, .tls = tls ? tls->h2 : NULL });
     i->resolved = resolve_cache_new();
     int r = outside_new(&(struct outside_config){ 0 }, &i->outside, err);
     i->host_address = str_c(host_address);
@@ -63,6 +66,12 @@ void invoker_free(struct invoker *i)
     outside_free(i->outside);
     resolve_cache_free(i->resolved);
     mem_free(i);
+}
+
+str invoke_peer_id(const struct blocks *b, str app_id, str namespace_, struct arena *a)
+{
+    str part[] = { S("/ns/"), namespace_.n ? namespace_ : str_c(b->namespace_), S("/"), app_id };
+    return b->invoker->secure ? arena_join(a, part, COUNT(part)) : S("");
 }
 
 /* What may stand in a path as it is (RFC 3986 section 3.3). */
@@ -241,8 +250,11 @@ CO static int invoke_remote(struct blocks *b, const struct invoke_target *t, str
     c.namespace_ = t->namespace_.n ? t->namespace_ : str_c(b->namespace_);
     str part[] = { t->app_id, S(":"), t->method };
     c.endpoint = arena_join(x->arena, part, COUNT(part));
-    if (!c.endpoint.p || relay_request(x, target, &c.req) < 0 || stamp(b, x, t, &c.req) < 0)
+    str peer_id = invoke_peer_id(b, t->app_id, t->namespace_, x->arena);
+    if (!c.endpoint.p || !peer_id.p || relay_request(x, target, &c.req) < 0 ||
+        stamp(b, x, t, &c.req) < 0)
         return fail(err, EXHAUSTED, NULL, "the request is too large for its memory");
+    c.req.peer_id = peer_id;
     c.direct_req = c.req;
     c.direct_req.headers.v = arena_alloc(x->arena, (c.req.headers.n + 1) * sizeof *c.req.headers.v);
     if (!c.direct_req.headers.v)

@@ -13,13 +13,19 @@
 struct invoker {
     struct http_client *direct; /* HTTP/1.1 to Proa peers */
     struct http_client *grpc;   /* HTTP/2 to daprd peers */
+    bool secure;                /* both speak TLS, and peers must prove who they are */
     struct outside *outside;    /* absolute URLs */
     struct resolve_cache *resolved;
     str host_address; /* for Forwarded */
     char hostname[64];
 };
 
-int invoker_new(const char *host_address, struct invoker **ret, struct error *err) WUR;
+struct invoker_tls { /* contexts for workloads (tls_options.spiffe), each with a reference taken */
+    struct tls_context *h1, *h2;
+};
+/* tls NULL: sidecars speak plainly. */
+int invoker_new(const char *host_address, const struct invoker_tls *tls, struct invoker **ret,
+                struct error *err) WUR;
 void invoker_free(struct invoker *i); /* off the workers */
 
 struct invoke_target {
@@ -30,6 +36,10 @@ struct invoke_target {
     bool grpc;      /* the exchange is a gRPC call in the words of words.h */
 };
 
+/* What the sidecar of an app must be called in its certificate, "/ns/<namespace>/<app id>", where
+ * sidecars speak TLS; else empty. namespace_ empty = ours. Into the arena; .p NULL: out of memory.
+ */
+str invoke_peer_id(const struct blocks *b, str app_id, str namespace_, struct arena *a) WUR;
 /* "/" + method, escaped where a request line needs it, + "?" + query. Into the arena. */
 int invoke_target(struct arena *a, str method, str query, str *ret) WUR;
 /* Passes x on to the target and its answer back. */

@@ -219,8 +219,8 @@ CO static int open_stream(struct relay *r, struct http_client *client, const cha
     char bin[TRACE_BINARY_TEXT + 1];
     if (trace_metadata(req, bin, r->x->arena, &metadata) < 0)
         return fail(err, EXHAUSTED, NULL, "out of memory");
-    int code = grpc_call_start(client, address, str_c(address), unary ? UNARY : STREAM, &metadata,
-                               UINT64_MAX, &call, err);
+    int code = grpc_call_start_to(client, address, req->peer_id, unary ? UNARY : STREAM, &metadata,
+                                  UINT64_MAX, &call, err);
     if (code < 0)
         return code;
     struct peer_stream *s = arena_zalloc(http_call_arena(call), sizeof *s);

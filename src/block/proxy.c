@@ -238,7 +238,8 @@ CO static int forward_remote(struct forward *f, struct error *err)
         return no_memory(err);
     str part[] = { f->app_id, S(":"), p->path };
     f->endpoint = arena_join(p->x->arena, part, COUNT(part));
-    if (!f->endpoint.p)
+    f->req.peer_id = invoke_peer_id(p->b, f->app_id, f->namespace_, p->x->arena);
+    if (!f->endpoint.p || !f->req.peer_id.p)
         return no_memory(err);
     f->policy = policy_app(p->b->resiliency, f->app_id);
     f->start_only = f->policy && p->stream;

@@ -1,5 +1,6 @@
 #include "component/acl.h"
 
+#include "format/spiffe.h"
 #include "format/uri.h"
 
 #include <stdio.h>
@@ -158,15 +159,11 @@ int acl_check(const struct config_acl *acl, const struct acl_request *q, enum ac
 
 bool acl_parse_spiffe(str id, struct acl_caller *ret)
 {
-    str ns;
+    str path;
     struct acl_caller c;
-    if (!str_starts(id, S("spiffe://")))
-        return false;
-    id = str_skip(id, sizeof "spiffe://" - 1);
-    if (!str_cut(id, '/', &c.trust_domain, &id) || !str_cut(id, '/', &ns, &id) ||
-        !str_eq(ns, S("ns")) || !str_cut(id, '/', &c.namespace_, &c.app_id))
-        return false;
-    if (!c.trust_domain.n || !c.namespace_.n || !c.app_id.n || str_find_c(c.app_id, '/') >= 0)
+    if (!spiffe_parse(id, &c.trust_domain, &path) || !str_starts(path, S("/ns/")) ||
+        !str_cut(str_skip(path, sizeof "/ns/" - 1), '/', &c.namespace_, &c.app_id) ||
+        str_find_c(c.app_id, '/') >= 0)
         return false;
     *ret = c;
     return true;

@@ -2,6 +2,7 @@
 #include "http/private.h"
 
 #include "base/mem.h"
+#include "format/spiffe.h"
 
 #include <stdio.h>
 
@@ -120,6 +121,18 @@ void client_pool_closed(struct client_pool *p)
     p->n_conns--;
     (void)waitq_wake_one(&p->waiters, 0);
     free_unused(p);
+}
+
+int client_check_peer(const struct client_pool *p, const struct stream *s, str peer_id,
+                      struct error *err)
+{
+    if (!peer_id.n || spiffe_is(stream_peer_id(s), peer_id))
+        return 0;
+    str shown = stream_peer_id(s);
+    return fail(err, UNAVAILABLE, NULL,
+                "%s: wanted " STR_FMT ", but the certificate there is " STR_FMT, p->address,
+                STR_ARG(str_take(peer_id, 100)),
+                STR_ARG(shown.n ? str_take(shown, 100) : S("nobody's")));
 }
 
 static struct client_worker *own_part(struct http_client *c)

@@ -61,6 +61,10 @@ void client_pool_leave(struct client_pool *p);
 /* A connection is gone: somebody who waits may dial. The pool may be gone afterwards. */
 void client_pool_closed(struct client_pool *p);
 
+/* Whether the server is whom the call is for: 0, -UNAVAILABLE. */
+int client_check_peer(const struct client_pool *p, const struct stream *s, str peer_id,
+                      struct error *err) WUR;
+
 int h1_call_start(struct client_pool *p, const struct http_request *req, str body, bool end,
                   struct http_call **ret, struct error *err) WUR;
 void h1_client_close_idle(struct client_pool *p);

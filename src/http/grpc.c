@@ -309,15 +309,16 @@ int grpc_finish(struct http_exchange *x, enum code code, str message, str detail
 
 /* ---- client ---- */
 
-int grpc_call_start(struct http_client *c, const char *address, str authority, str path,
-                    const struct http_headers *metadata, uint64_t timeout_ns,
-                    struct http_call **ret, struct error *err)
+/* to: authority, target and peer_id. */
+CO static int call_start(struct http_client *c, const char *address, const struct http_request *to,
+                         const struct http_headers *metadata, uint64_t timeout_ns,
+                         struct http_call **ret, struct error *err)
 {
     struct arena arena; /* for the head only: the call copies it */
     arena_init(&arena, MIB(16));
-    struct http_request req = {
-        .method = S("POST"), .target = path, .authority = authority, .content_length = -1
-    };
+    struct http_request req = *to;
+    req.method = S("POST");
+    req.content_length = -1;
     http_headers_init(&req.headers, &arena);
     int r = http_headers_add(&req.headers, S("te"), S("trailers"));
     if (r == 0)
@@ -334,6 +335,24 @@ int grpc_call_start(struct http_client *c, const char *address, str authority, s
         r = fail(err, EXHAUSTED, NULL, "the metadata needs too much memory");
     arena_done(&arena);
     return r;
+}
+
+int grpc_call_start(struct http_client *c, const char *address, str authority, str path,
+                    const struct http_headers *metadata, uint64_t timeout_ns,
+                    struct http_call **ret, struct error *err)
+{
+    const struct http_request to = { .target = path, .authority = authority };
+    return call_start(c, address, &to, metadata, timeout_ns, ret, err);
+}
+
+int grpc_call_start_to(struct http_client *c, const char *address, str peer_id, str path,
+                       const struct http_headers *metadata, uint64_t timeout_ns,
+                       struct http_call **ret, struct error *err)
+{
+    const struct http_request to = { .target = path,
+                                     .authority = str_c(address),
+                                     .peer_id = peer_id };
+    return call_start(c, address, &to, metadata, timeout_ns, ret, err);
 }
 
 int grpc_call_send(struct http_call *call, str message, bool last)

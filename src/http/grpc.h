@@ -35,6 +35,10 @@ struct grpc_status {
 CO int grpc_call_start(struct http_client *c, const char *address, str authority, str path,
                        const struct http_headers *metadata, uint64_t timeout_ns,
                        struct http_call **ret, struct error *err) WUR;
+/* The same to a server that must be peer_id (http_request.peer_id; empty = whoever answers). */
+CO int grpc_call_start_to(struct http_client *c, const char *address, str peer_id, str path,
+                          const struct http_headers *metadata, uint64_t timeout_ns,
+                          struct http_call **ret, struct error *err) WUR;
 CO int grpc_call_send(struct http_call *call, str message, bool last) WUR;
 CO int grpc_call_recv(struct http_call *call, size_t max, str *ret_message)
     WUR; /* 1, 0 at the end */

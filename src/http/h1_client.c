@@ -29,6 +29,7 @@ struct h1_call {
     uint64_t left;  /* of our body, H1_FRAME_LENGTH */
     str text;       /* our head */
     str copy;       /* our whole body, for a second try */
+    str peer_id;    /* whom the call is for */
     bool replay;    /* a kept connection's death may be answered with a fresh one */
     bool head_only; /* HEAD */
     bool sent, answered, broken;
@@ -101,19 +102,37 @@ CO static int dial(struct client_pool *p, struct h1_link **ret, struct error *er
     return 0;
 }
 
+CO static int dial_peer(struct client_pool *p, str peer_id, struct h1_link **ret, struct error *err)
+{
+    struct h1_link *l = NULL;
+    int r = dial(p, &l, err);
+    if (r < 0)
+        return r;
+    r = client_check_peer(p, l->stream, peer_id, err);
+    if (r < 0)
+        link_close(l);
+    else
+        *ret = l;
+    return r;
+}
+
 /* A kept connection (unless a fresh one is wanted), a new one, or waits for either. */
-CO static int take_link(struct client_pool *p, bool fresh, struct h1_link **ret, bool *ret_reused,
-                        struct error *err)
+CO static int take_link(struct client_pool *p, str peer_id, bool fresh, struct h1_link **ret,
+                        bool *ret_reused, struct error *err)
 {
     for (;;) {
         struct h1_link *l = fresh ? NULL : take_idle(p);
+        if (l && client_check_peer(p, l->stream, peer_id, NULL) < 0) {
+            link_close(l);
+            continue;
+        }
         *ret_reused = l;
         if (l) {
             *ret = l;
             return 0;
         }
         if (p->n_conns < p->worker->client->config.max_conns)
-            return dial(p, ret, err);
+            return dial_peer(p, peer_id, ret, err);
         if (fresh && p->n_idle) {
             link_close(take_idle(p));
             continue;
@@ -303,7 +322,7 @@ CO static int connect_and_send(struct h1_call *c, str body, struct error *err)
     for (bool fresh = false;; fresh = true) {
         struct h1_link *l;
         bool reused;
-        int r = take_link(c->pool, fresh, &l, &reused, err);
+        int r = take_link(c->pool, c->peer_id, fresh, &l, &reused, err);
         if (r < 0)
             return r;
         set_link(c, l, reused);
@@ -327,6 +346,9 @@ CO static int start(struct h1_call *c, const struct http_request *req, str body,
                                   : "the request's fields need too much memory");
     c->head_only = str_eq(req->method, S("HEAD"));
     c->sent = end;
+    c->peer_id = req->peer_id.n ? arena_dup(&c->arena, req->peer_id) : S("");
+    if (!c->peer_id.p)
+        return fail(err, EXHAUSTED, NULL, "out of memory");
     r = connect_and_send(c, body, err);
     if (r < 0)
         return r;
@@ -364,7 +386,7 @@ CO static int replay(struct h1_call *c, struct error *err)
     bool reused;
     c->replay = false;
     lose_link(c);
-    int r = take_link(c->pool, true, &l, &reused, err);
+    int r = take_link(c->pool, c->peer_id, true, &l, &reused, err);
     if (r < 0)
         return r;
     set_link(c, l, false);

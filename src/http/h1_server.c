@@ -301,6 +301,7 @@ static void begin_exchange(struct h1_conn *c, struct h1_unit *u)
         .base = { .ops = &h1_ops,
                   .arena = &u->arena,
                   .peer = stream_peer(c->base.stream),
+                  .peer_id = stream_peer_id(c->base.stream),
                   .local = stream_local(c->base.stream),
                   .version = h->minor == 1 ? 11 : 10,
                   .req = { .method = h->method,

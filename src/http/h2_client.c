@@ -118,11 +118,12 @@ CO static int dial(struct client_pool *p, struct h2_link **ret, struct error *er
     return 0;
 }
 
-static struct h2_link *find_room(struct client_pool *p)
+static struct h2_link *find_room(struct client_pool *p, str peer_id)
 {
     LIST_EACH (&p->conns, node) {
         struct h2_link *l = CONTAINER_OF(node, struct h2_link, link);
-        if (l->draining || !l->h2.session || !l->h2.settled)
+        if (l->draining || !l->h2.session || !l->h2.settled ||
+            client_check_peer(p, l->h2.stream, peer_id, NULL) < 0)
             continue;
         uint32_t theirs = nghttp2_session_get_remote_settings(
             l->h2.session, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
@@ -132,12 +133,23 @@ static struct h2_link *find_room(struct client_pool *p)
     return NULL;
 }
 
+/* Somebody else's: what was begun on it by then goes on, and it ends with the last of it. */
+static int check_new(struct client_pool *p, struct h2_link *l, str peer_id, struct error *err)
+{
+    int r = client_check_peer(p, l->h2.stream, peer_id, err);
+    if (r < 0) {
+        l->draining = true;
+        h2_conn_drain(&l->h2);
+    }
+    return r;
+}
+
 /* One fiber dials, the others wait for what it brings, be it a failure. */
-CO static int take_link(struct client_pool *p, struct h2_link **ret, bool *ret_reused,
+CO static int take_link(struct client_pool *p, str peer_id, struct h2_link **ret, bool *ret_reused,
                         struct error *err)
 {
     for (;;) {
-        *ret = find_room(p);
+        *ret = find_room(p, peer_id);
         *ret_reused = *ret;
         if (*ret)
             return 0;
@@ -147,7 +159,7 @@ CO static int take_link(struct client_pool *p, struct h2_link **ret, bool *ret_r
             int r = dial(p, ret, err);
             p->dialing = false;
             waitq_wake_all(&p->waiters, r == -CANCELLED || r == -TIMEOUT ? 0 : r);
-            return r;
+            return r < 0 ? r : check_new(p, *ret, peer_id, err);
         }
         int r = waitq_wait(&p->waiters);
         if (r < 0)
@@ -248,7 +260,7 @@ int h2_call_start(struct client_pool *p, const struct http_request *req, str bod
     arena_init(&c->arena, CALL_ARENA_MAX);
     c->base.ops = &h2_call_ops;
     c->base.arena = &c->arena;
-    int r = take_link(p, &c->link, &c->base.reused, err);
+    int r = take_link(p, req->peer_id, &c->link, &c->base.reused, err);
     if (r < 0) {
         mem_free(c);
         return r;

@@ -286,6 +286,7 @@ static struct h2_exchange *exchange_new(struct h2_server_conn *conn, int32_t id)
     x->base = (struct http_exchange){ .ops = &h2_ops,
                                       .arena = &x->arena,
                                       .peer = stream_peer(conn->base.stream),
+                                      .peer_id = stream_peer_id(conn->base.stream),
                                       .local = stream_local(conn->base.stream),
                                       .version = 20 };
     h2_stream_init(&x->s, &conn->h2, id, &x->arena);

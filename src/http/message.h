@@ -34,6 +34,9 @@ struct http_request {
     str path;      /* the part of target before '?', not decoded */
     str query;     /* behind '?', without it; empty when there is none */
     str authority; /* Host or :authority */
+    /* Of a call: whom the server's certificate must name, as spiffe_is() wants it; the client's TLS
+     * is .spiffe then. Empty = whoever answers the address. */
+    str peer_id;
     struct http_headers headers;
     int64_t
         content_length; /* -1: not known before the end (chunked, or h2 without content-length) */

@@ -34,6 +34,7 @@ struct http_exchange {
     struct arena *arena; /* the request's: reset when the handler has returned */
     const char *peer;    /* "127.0.0.1:4711" */
     const char *local;
+    str peer_id;                  /* the URI of its certificate, where TLS is .spiffe; else empty */
     int version;                  /* 11 or 20 */
     int status;                   /* of the reply, once started; 0 before */
     uint64_t bytes_in, bytes_out; /* of bodies, so far */

@@ -28,6 +28,7 @@ struct tls {
     struct buf unsent;  /* encrypted */
     size_t owed;        /* of the latest write's bytes: in `unsent`, not yet reported as written */
     const char *reason; /* of the failure, once it has failed */
+    char *peer_id;      /* where the context is .spiffe; owned */
     bool drained;       /* OpenSSL has said that it needs more from the socket */
     bool shaken;        /* the handshake is done */
     bool fin;           /* we have said that we're done */
@@ -318,6 +319,7 @@ void tls_close(struct stream *s, bool abrupt)
     ERR_clear_error();
     buf_done(&t->unsent);
     tls_context_unref(t->context);
+    mem_free(t->peer_id);
     mem_free(t);
 }
 
@@ -332,7 +334,7 @@ static int attach(struct stream *s, struct tls_context *c, struct error *err)
     t->context = tls_context_ref(c);
     s->tls = t;
     ERR_clear_error();
-    t->ssl = SSL_new(c->ctx);
+    t->ssl = tls_context_connection(c);
     BIO *bio = t->ssl ? bio_new(s) : NULL;
     if (bio)
         SSL_set_bio(t->ssl, bio, bio);
@@ -344,7 +346,7 @@ static int attach(struct stream *s, struct tls_context *c, struct error *err)
 
 static bool set_server_name(struct tls *t, const char *name)
 {
-    if (t->context->insecure && !name[0])
+    if ((t->context->insecure && !name[0]) || t->context->spiffe)
         return true;
     X509_VERIFY_PARAM *verify = SSL_get0_param(t->ssl);
     if (X509_VERIFY_PARAM_set1_ip_asc(verify, name))
@@ -384,15 +386,23 @@ CO static int shake(struct stream *s)
     }
 }
 
+static X509 *peer_of(const struct tls *t)
+{
+    return SSL_get0_peer_certificate(t->ssl);
+}
+
 CO static int shake_hands(struct stream *s, const char *name, struct error *err)
 {
     struct tls *t = s->tls;
     int r = shake(s);
+    const char *why = NULL;
     if (r == 0) {
         t->shaken = true;
-        return 0;
+        if (!t->context->spiffe || (t->peer_id = tls_workload_id(peer_of(t), &why)))
+            return 0;
+        r = -UNAVAILABLE;
     }
-    const char *why = shake_failure(s, r);
+    why = why ? why : shake_failure(s, r);
     t->failed = true;
     t->reason = why;
     return fail(err, (enum code) - r, NULL, "TLS with %s%s%s failed: %s", name ? name : "",
@@ -438,9 +448,13 @@ str stream_alpn(const struct stream *s)
 bool stream_peer_verified(const struct stream *s)
 {
     const struct tls *t = s->tls;
-    return t && t->shaken && SSL_get0_peer_certificate(t->ssl) &&
-           SSL_get_verify_mode(t->ssl) != SSL_VERIFY_NONE &&
+    return t && t->shaken && peer_of(t) && SSL_get_verify_mode(t->ssl) != SSL_VERIFY_NONE &&
            SSL_get_verify_result(t->ssl) == X509_V_OK;
+}
+
+str stream_peer_id(const struct stream *s)
+{
+    return s->tls && s->tls->peer_id ? str_c(s->tls->peer_id) : S("");
 }
 
 const char *stream_tls_failure(const struct stream *s)

@@ -6,6 +6,7 @@
  * Limits: TLS 1.2 and later, no resumption; OpenSSL isn't initialised before the first context. */
 #pragma once
 
+#include "base/arena.h"
 #include "loop/stream.h"
 
 struct tls_context;
@@ -19,8 +20,11 @@ struct tls_options {
     str ca;               /* PEM, what the peer must chain to; empty = the system's roots */
     str certificate, key; /* PEM, our own, chain included; empty = none. A server must have one */
     bool insecure;        /* the server's certificate isn't verified (app channels: facts 5.1) */
-    bool h2;              /* ALPN: a client offers h2 alone, a server takes h2 and http/1.1 … */
-    bool no_alpn;         /* … not HTTP: none; neither: http/1.1 */
+    /* The peer is a workload with a SPIFFE id: no host's name is verified, but its certificate
+     * must name exactly one URI (stream_peer_id()) and be no CA's. Needs .ca. */
+    bool spiffe;
+    bool h2;      /* ALPN: a client offers h2 alone, a server takes h2 and http/1.1 … */
+    bool no_alpn; /* … not HTTP: none; neither: http/1.1 */
     enum tls_renegotiation renegotiation;
     bool server;                      /* for stream_accept_tls() */
     enum tls_client_auth client_auth; /* of a server; MAY and MUST need .ca */
@@ -33,6 +37,10 @@ bool tls_renegotiation_parse(str text, enum tls_renegotiation *ret) WUR;
 /* The texts are read, not kept. Reads files only for the system's roots, at each handshake the few
  * it needs. */
 int tls_context_new(const struct tls_options *o, struct tls_context **ret, struct error *err) WUR;
+/* From now on handshakes take what *o says, made as by tls_context_new(): of the same side, with
+ * the same .h2 and .spiffe. Streams that there are keep what they began with. Any thread, also
+ * while others shake hands. After a failure all is as before. */
+int tls_context_renew(struct tls_context *c, const struct tls_options *o, struct error *err) WUR;
 struct tls_context *tls_context_ref(struct tls_context *c);
 void tls_context_unref(struct tls_context *c); /* NULL is fine */
 
@@ -53,7 +61,19 @@ CO int stream_dial_tls(const char *address, struct tls_context *c, const char *s
 str stream_alpn(const struct stream *s);
 /* Whether the peer has shown a certificate that was verified. */
 bool stream_peer_verified(const struct stream *s);
+/* The URI of the peer's certificate, where the context is .spiffe; else empty. Lives with the
+ * stream. */
+str stream_peer_id(const struct stream *s);
 /* Why TLS failed after the handshake, such as "tlsv13 alert certificate required" (a TLS 1.3 server
  * refuses a client's certificate only then) or an end without TLS's close_notify; NULL: it didn't.
  * Static storage. */
 const char *stream_tls_failure(const struct stream *s);
+
+/* What the first certificate of a PEM text says of itself; id in the arena. */
+struct tls_certificate {
+    int64_t from_s, until_s; /* validity, since 1970 UTC */
+    str id;                  /* its URI */
+};
+/* -INVALID: unreadable, or without exactly one URI, or a CA's. */
+int tls_certificate_read(str pem, struct arena *a, struct tls_certificate *ret, struct error *err)
+    WUR;

@@ -39,7 +39,7 @@ static int no_password(char *buf, int size, int writing, void *arg)
     return 0;
 }
 
-static BIO *pem_open(str pem, const char *what, struct error *err)
+BIO *tls_pem_open(str pem, const char *what, struct error *err)
 {
     BIO *in = pem.n <= INT_MAX ? BIO_new_mem_buf(pem.p, (int)pem.n) : NULL;
     if (!in)
@@ -57,7 +57,7 @@ static bool at_end_of_pem(void)
 static int each_certificate(str pem, const char *what, int (*fn)(SSL_CTX *ctx, X509 *c, size_t i),
                             SSL_CTX *ctx, struct error *err)
 {
-    BIO *in = pem_open(pem, what, err);
+    BIO *in = tls_pem_open(pem, what, err);
     if (!in)
         return -EXHAUSTED;
     size_t n = 0;
@@ -102,7 +102,7 @@ static const char *why_no_key(str pem)
 
 static int use_key(SSL_CTX *ctx, str pem, struct error *err)
 {
-    BIO *in = pem_open(pem, "private key", err);
+    BIO *in = tls_pem_open(pem, "private key", err);
     if (!in)
         return -EXHAUSTED;
     ERR_clear_error();
@@ -139,6 +139,8 @@ static int use_ca(SSL_CTX *ctx, const struct tls_options *o, struct error *err)
         (void)X509_VERIFY_PARAM_set_flags(verify, X509_V_FLAG_PARTIAL_CHAIN);
         return each_certificate(o->ca, "CA certificate", add_ca, ctx, err);
     }
+    if (o->spiffe)
+        return fail(err, INVALID, NULL, "to verify workloads a CA certificate is needed");
     if (o->server)
         return o->client_auth == TLS_CLIENT_ANY
                    ? 0
@@ -174,17 +176,17 @@ static int select_alpn(SSL *ssl, const unsigned char **ret, unsigned char *ret_n
     return SSL_TLSEXT_ERR_OK;
 }
 
-static bool set_alpn(struct tls_context *c)
+static bool set_alpn(struct tls_context *c, SSL_CTX *ctx)
 {
     static const unsigned char h2[] = "\x02h2", h1[] = "\x08http/1.1";
     if (c->no_alpn)
         return true;
     if (c->server) {
-        SSL_CTX_set_alpn_select_cb(c->ctx, select_alpn, c);
+        SSL_CTX_set_alpn_select_cb(ctx, select_alpn, c);
         return true;
     }
-    return (c->h2 ? SSL_CTX_set_alpn_protos(c->ctx, h2, sizeof h2 - 1)
-                  : SSL_CTX_set_alpn_protos(c->ctx, h1, sizeof h1 - 1)) == 0;
+    return (c->h2 ? SSL_CTX_set_alpn_protos(ctx, h2, sizeof h2 - 1)
+                  : SSL_CTX_set_alpn_protos(ctx, h1, sizeof h1 - 1)) == 0;
 }
 
 static int verify_mode(const struct tls_options *o)
@@ -198,31 +200,37 @@ static int verify_mode(const struct tls_options *o)
 
 /* Connections are kept and few, so sessions aren't resumed: neither side pays memory for tickets.
  * Buffers are given back while a connection idles; a whole record is read at once. */
-static bool configure(struct tls_context *c, const struct tls_options *o)
+static bool configure(struct tls_context *c, SSL_CTX *ctx, const struct tls_options *o)
 {
     uint64_t options = SSL_OP_NO_TICKET | SSL_OP_NO_COMPRESSION;
     if (o->server || o->renegotiation == TLS_RENEGOTIATE_NEVER)
         options |= SSL_OP_NO_RENEGOTIATION;
-    SSL_CTX_set_options(c->ctx, options);
-    SSL_CTX_set_mode(c->ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
-                                 SSL_MODE_NO_AUTO_CHAIN); /* what we were given is what we send */
-    SSL_CTX_set_read_ahead(c->ctx, 1);
-    SSL_CTX_set_session_cache_mode(c->ctx, SSL_SESS_CACHE_OFF);
-    SSL_CTX_set_default_passwd_cb(c->ctx, no_password);
-    SSL_CTX_set_verify(c->ctx, verify_mode(o), NULL);
-    return SSL_CTX_set_min_proto_version(c->ctx, TLS1_2_VERSION) &&
-           SSL_CTX_set_num_tickets(c->ctx, 0) && set_alpn(c);
+    SSL_CTX_set_options(ctx, options);
+    SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
+                              SSL_MODE_NO_AUTO_CHAIN); /* what we were given is what we send */
+    SSL_CTX_set_read_ahead(ctx, 1);
+    SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
+    SSL_CTX_set_default_passwd_cb(ctx, no_password);
+    SSL_CTX_set_verify(ctx, verify_mode(o), NULL);
+    return SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION) && SSL_CTX_set_num_tickets(ctx, 0) &&
+           set_alpn(c, ctx);
 }
 
-static int fill(struct tls_context *c, const struct tls_options *o, struct error *err)
+static int make(struct tls_context *c, const struct tls_options *o, SSL_CTX **ret,
+                struct error *err)
 {
-    c->ctx = SSL_CTX_new(TLS_method());
-    if (!c->ctx || !configure(c, o)) {
-        ERR_clear_error();
-        return fail(err, EXHAUSTED, NULL, "no memory for TLS");
-    }
-    int r = use_ca(c->ctx, o, err);
-    return r < 0 ? r : use_own(c->ctx, o, err);
+    SSL_CTX *ctx = SSL_CTX_new(TLS_method());
+    int r = ctx && configure(c, ctx, o) ? 0 : fail(err, EXHAUSTED, NULL, "no memory for TLS");
+    if (r >= 0)
+        r = use_ca(ctx, o, err);
+    if (r >= 0)
+        r = use_own(ctx, o, err);
+    ERR_clear_error();
+    if (r < 0)
+        SSL_CTX_free(ctx);
+    else
+        *ret = ctx;
+    return r;
 }
 
 int tls_context_new(const struct tls_options *o, struct tls_context **ret, struct error *err)
@@ -232,18 +240,43 @@ int tls_context_new(const struct tls_options *o, struct tls_context **ret, struc
     if (!c)
         return fail(err, EXHAUSTED, NULL, "no memory for TLS");
     atomic_init(&c->refs, 1);
+    pthread_mutex_init(&c->lock, NULL);
     c->server = o->server;
     c->insecure = o->insecure;
+    c->spiffe = o->spiffe;
     c->h2 = o->h2;
     c->no_alpn = o->no_alpn;
     c->renegotiate_once = o->renegotiation == TLS_RENEGOTIATE_ONCE;
-    int r = fill(c, o, err);
+    int r = make(c, o, &c->ctx, err);
     if (r < 0) {
         tls_context_unref(c);
         return r;
     }
     *ret = c;
     return 0;
+}
+
+int tls_context_renew(struct tls_context *c, const struct tls_options *o, struct error *err)
+{
+    PRE(o->server == c->server && o->h2 == c->h2 && o->spiffe == c->spiffe);
+    SSL_CTX *fresh;
+    int r = make(c, o, &fresh, err);
+    if (r < 0)
+        return r;
+    pthread_mutex_lock(&c->lock);
+    SSL_CTX *old = c->ctx;
+    c->ctx = fresh;
+    pthread_mutex_unlock(&c->lock);
+    SSL_CTX_free(old); /* lives on with the connections that count it */
+    return 0;
+}
+
+SSL *tls_context_connection(struct tls_context *c)
+{
+    pthread_mutex_lock(&c->lock);
+    SSL *ssl = SSL_new(c->ctx);
+    pthread_mutex_unlock(&c->lock);
+    return ssl;
 }
 
 struct tls_context *tls_context_ref(struct tls_context *c)
@@ -258,5 +291,6 @@ void tls_context_unref(struct tls_context *c)
     if (!c || atomic_fetch_sub(&c->refs, 1) > 1)
         return;
     SSL_CTX_free(c->ctx);
+    pthread_mutex_destroy(&c->lock);
     mem_free(c);
 }

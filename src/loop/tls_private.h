@@ -6,18 +6,27 @@
 #include "loop/tls.h"
 
 #include <openssl/ssl.h>
+#include <pthread.h>
 #include <stdatomic.h>
 
 struct tls_context {
+    pthread_mutex_t lock; /* .ctx: tls_context_renew() replaces it; whoever uses one counts it */
     SSL_CTX *ctx;
     atomic_uint refs;
-    bool server, insecure;
+    bool server, insecure, spiffe;
     bool h2, no_alpn;
     bool renegotiate_once;
 };
 
 /* The reason that OpenSSL's queue of this thread names first, in words; empties the queue. */
 const char *tls_reason(void);
+
+/* A connection by what the context holds now. NULL: out of memory. */
+SSL *tls_context_connection(struct tls_context *c) WUR;
+/* The text after "-----BEGIN" in memory; NULL: out of memory, with the story. */
+BIO *tls_pem_open(str pem, const char *what, struct error *err);
+/* A workload's one URI, to be freed with mem_free(). NULL: *ret_why says what is wrong. */
+char *tls_workload_id(X509 *certificate, const char **ret_why) WUR;
 
 ssize_t tls_try_read(struct stream *s, void *p, size_t n) WUR;
 ssize_t tls_try_writev(struct stream *s, const struct iovec *iov, size_t n_iov) WUR;

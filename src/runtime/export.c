@@ -9,6 +9,7 @@
 #include "http/grpc.h"
 #include "loop/tls.h"
 #include "loop/worker.h"
+#include "runtime/private.h"
 #include "telemetry/span.h"
 
 #include <stdio.h>
@@ -269,25 +270,6 @@ CO static void export_main(void *arg)
 
 /* ---- start and stop ---- */
 
-static int read_file(str path, struct buf *out)
-{
-    char name[4096] = "";
-    if (path.n >= sizeof name)
-        return -INVALID;
-    memcpy(name, path.p, path.n);
-    FILE *f = fopen(name, "re");
-    if (!f)
-        return -NOT_FOUND;
-    for (size_t n = 1; n && buf_ok(out);) {
-        char piece[4096];
-        n = fread(piece, 1, sizeof piece, f);
-        buf_put(out, str_of(piece, n));
-    }
-    bool bad = ferror(f);
-    fclose(f);
-    return bad || !buf_ok(out) ? -INVALID : 0;
-}
-
 static void exporter_free(struct exporter *e)
 {
     for (size_t i = 0; i < TRACE_TARGETS; i++)
@@ -302,7 +284,7 @@ static int open_tls(const struct trace_target *t, bool h2, struct tls_context **
 {
     AUTO(buf_done) struct buf ca;
     buf_init(&ca, CA_MAX);
-    if (t->ca_file.n && read_file(t->ca_file, &ca) < 0)
+    if (t->ca_file.n && host_read_file(t->ca_file, &ca) < 0)
         return fail(err, INVALID, NULL,
                     "tracing: OTEL_EXPORTER_OTLP_CERTIFICATE: can't read " STR_FMT
                     " (at most %d KiB)",

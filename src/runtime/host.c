@@ -22,6 +22,25 @@ str host_getenv(void *arg, str name)
     return value ? str_c(value) : (str){ 0 };
 }
 
+int host_read_file(str path, struct buf *out)
+{
+    char name[4096] = "";
+    if (path.n >= sizeof name)
+        return -INVALID;
+    memcpy(name, path.p, path.n);
+    FILE *f = fopen(name, "re");
+    if (!f)
+        return -NOT_FOUND;
+    for (size_t n = 1; n && buf_ok(out);) {
+        char piece[4096];
+        n = fread(piece, 1, sizeof piece, f);
+        buf_put(out, str_of(piece, n));
+    }
+    bool bad = ferror(f);
+    fclose(f);
+    return bad || !buf_ok(out) ? -INVALID : 0;
+}
+
 uint16_t host_stable_port(const char *app_id)
 {
     enum { FIRST = 47300, LAST = 65535 };

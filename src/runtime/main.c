@@ -181,7 +181,9 @@ static int run(const struct options *o, struct error *err)
         log_warn(RUNTIME_SCOPE, "--%s has no effect yet", name);
     if (o->app_ssl)
         log_warn(RUNTIME_SCOPE, "--app-ssl is deprecated: use --app-protocol %s", o->app_protocol);
-    log_info(RUNTIME_SCOPE, "mTLS is disabled. Skipping certificate request and tls validation");
+    if (!o->enable_mtls)
+        log_info(RUNTIME_SCOPE,
+                 "mTLS is disabled. Skipping certificate request and tls validation");
     int code = start_workers(o, err);
     bool again = true;
     while (code >= 0 && again)

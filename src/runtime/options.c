@@ -77,15 +77,16 @@ static const struct row {
       "time to finish work at the end; 0: no limit", false },
     { "dapr-block-shutdown-duration", OPTION_DURATION, AT(block_shutdown), "",
       "keep the APIs open so long at the end", false },
-    { "enable-mtls", OPTION_BOOL, AT(enable_mtls), "false", "TLS between sidecars", true },
-    { "sentry-address", OPTION_STR, AT(sentry_address), "", "certificate authority", true },
+    { "enable-mtls", OPTION_BOOL, AT(enable_mtls), "false", "TLS between sidecars", false },
+    { "sentry-address", OPTION_STR, AT(sentry_address), "", "host:port of who signs certificates",
+      false },
     { "control-plane-address", OPTION_STR, AT(control_plane_address), "", "control plane", true },
     { "control-plane-trust-domain", OPTION_STR, AT(control_plane_trust_domain), "localhost",
-      "its trust domain", true },
+      "trust domain of the sentry", false },
     { "control-plane-namespace", OPTION_STR, AT(control_plane_namespace), "default",
-      "its namespace", true },
-    { "sentry-request-jwt-audiences", OPTION_LIST, AT(sentry_audiences), "", "audiences of the JWT",
-      true },
+      "namespace of the sentry", false },
+    { "sentry-request-jwt-audiences", OPTION_LIST, AT(sentry_audiences), "",
+      "audiences of the JWT that the sentry is asked for", false },
     { "placement-host-address", OPTION_STR, AT(placement_host_address), "", "actor placement",
       true },
     { "scheduler-host-address", OPTION_LIST, AT(scheduler_hosts), "", "scheduler", true },
@@ -241,12 +242,27 @@ static int parse_one(int argc, char **argv, int *i, struct arena *a, struct opti
     return set(o, row, value, a, err);
 }
 
+static void set_unless_given(const struct options *o, const char *flag, const char *variable,
+                             const char **value)
+{
+    const char *said = getenv(variable);
+    if (said && said[0] && !options_given(o, flag))
+        *value = said;
+}
+
 static void read_environment(struct options *o)
 {
     o->api_token = getenv("DAPR_API_TOKEN");
     o->app_token = getenv("APP_API_TOKEN");
     o->namespace_ = getenv("NAMESPACE");
     o->host_ip = getenv("DAPR_HOST_IP");
+    o->trust_anchors = getenv("DAPR_TRUST_ANCHORS");
+    o->sentry_identity = getenv("SENTRY_LOCAL_IDENTITY");
+    o->sentry_token_file = getenv("DAPR_SENTRY_TOKEN_FILE");
+    set_unless_given(o, "control-plane-trust-domain", "DAPR_CONTROLPLANE_TRUST_DOMAIN",
+                     &o->control_plane_trust_domain);
+    set_unless_given(o, "control-plane-namespace", "DAPR_CONTROLPLANE_NAMESPACE",
+                     &o->control_plane_namespace);
     o->disable_h2c = str_truthy(str_c(getenv("DAPR_HTTP_DISABLE_H2C")));
     if (!o->zone[0] && getenv("PROA_ZONE"))
         o->zone = getenv("PROA_ZONE");

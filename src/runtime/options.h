@@ -48,6 +48,7 @@ struct options {
     unsigned char given[80]; /* by row: said on the command line */
     /* from the environment */
     const char *api_token, *app_token, *namespace_, *host_ip;
+    const char *trust_anchors, *sentry_identity, *sentry_token_file; /* NULL: not said */
     bool disable_h2c;
 };
 

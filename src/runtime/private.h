@@ -11,6 +11,7 @@
 #include "component/resource.h"
 #include "fiber/sync.h"
 #include "runtime/export.h"
+#include "runtime/identity.h"
 #include "runtime/runtime.h"
 #include "telemetry/feed.h"
 
@@ -41,6 +42,7 @@ struct runtime {
     struct api *api;
     struct tracing tracing;
     struct exporter *exporter; /* NULL: nobody gets spans */
+    struct identity *identity; /* NULL: sidecars speak plainly */
 
     struct http_server *internal;
     struct http_server *servers[SERVERS_MAX]; /* APIs, public, metrics */
@@ -71,6 +73,8 @@ void resources_tell(const struct resources *res);
 /* host.c */
 /* A variable of the environment; .p NULL: unset, or its name is longer than 255 bytes. */
 str host_getenv(void *arg, str name);
+/* Appends what the file holds. -NOT_FOUND, -INVALID (also: over the buffer's limit). */
+int host_read_file(str path, struct buf *out) WUR;
 uint16_t host_stable_port(const char *app_id); /* 47300 … 65534 (facts 1) */
 void host_address(const char *override, char ret[64]);
 /* load.c: on worker 0 */

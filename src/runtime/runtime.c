@@ -211,6 +211,7 @@ static int open_internal(struct runtime *r, struct error *err)
         .max_body_bytes = 0,
         .h2 = true,
         .long_streams = true,
+        .tls = r->identity ? identity_server(r->identity) : NULL,
     };
     char address[160];
     const char *host = o->internal_listen_address;
@@ -384,9 +385,49 @@ static int make_api(struct runtime *r, struct error *err)
     return api_new(&c, &r->api, err);
 }
 
+/* With mTLS nothing is served or called between sidecars before there is a certificate. */
+static int prove_identity(struct runtime *r, struct error *err)
+{
+    const struct options *o = r->options;
+    if (!o->enable_mtls)
+        return 0;
+    str domain = r->resources->config.acl.trust_domain;
+    struct identity_config c = {
+        .app_id = o->app_id,
+        .namespace_ = r->blocks.namespace_,
+        .trust_domain = domain.n ? domain : S("public"),
+        .trust_anchors = o->trust_anchors,
+        .sentry_address = o->sentry_address,
+        .sentry_domain = o->control_plane_trust_domain,
+        .sentry_namespace = o->control_plane_namespace,
+        .sentry_identity = o->sentry_identity,
+        .token_file = o->sentry_token_file,
+        .audience = (char *const *)o->sentry_audiences.v,
+        .n_audiences = o->sentry_audiences.n,
+    };
+    return identity_start(&c, &r->identity, err);
+}
+
+static int make_invoker(struct runtime *r, struct error *err)
+{
+    struct invoker_tls tls;
+    if (r->identity)
+        tls = (struct invoker_tls){ identity_h1(r->identity), identity_h2(r->identity) };
+    return invoker_new(r->host_address, r->identity ? &tls : NULL, &r->blocks.invoker, err);
+}
+
 static bool has_files(const struct runtime *r)
 {
     return r->options->resources_path.n || r->options->config.n;
+}
+
+/* What all that follows goes by. */
+static int prepare(struct runtime *r, struct error *err)
+{
+    int code = load_resources(r, err);
+    if (code >= 0)
+        code = telemetry_start(r, err);
+    return code < 0 ? code : prove_identity(r, err);
 }
 
 /* The contract's order: facts 5.4. The internal port comes first: name resolution advertises it. */
@@ -394,15 +435,13 @@ int runtime_start(struct runtime *r, struct error *err)
 {
     r->start_ns = clock_now_ns();
     metrics_setup(r->options->app_id);
-    int code = load_resources(r, err);
-    if (code >= 0)
-        code = telemetry_start(r, err);
+    int code = prepare(r, err);
     if (code >= 0)
         code = make_api(r, err);
     if (code >= 0)
         code = open_internal(r, err);
     if (code >= 0)
-        code = invoker_new(r->host_address, &r->blocks.invoker, err);
+        code = make_invoker(r, err);
     if (code >= 0)
         code = make_app(r, err);
     if (code < 0)
@@ -547,6 +586,7 @@ void runtime_free(struct runtime *r)
     if (workers_count())
         (void)worker_run(worker_at(0), "close", close_step, r);
     invoker_free(r->blocks.invoker);
+    identity_stop(r->identity);
     free_endpoints(r);
     app_free(r->app);
     api_free(r->api);

@@ -338,9 +338,7 @@ class Flags(harness.Case):
         s.wait_log("has no effect yet")
 
     def test_flags_of_parts_that_do_not_exist_are_taken_and_told(self):
-        flags = {"--profile-port": "7778", "--enable-profiling": "true", "--sentry-address": "x:1",
-                 "--control-plane-address": "x:1", "--control-plane-trust-domain": "td",
-                 "--control-plane-namespace": "ns", "--sentry-request-jwt-audiences": "a,b",
+        flags = {"--profile-port": "7778", "--enable-profiling": "true", "--control-plane-address": "x:1",
                  "--scheduler-host-address": "x:1", "--scheduler-job-streams": "3",
                  "--actors-disseminate-timeout": "30s", "--disable-builtin-k8s-secret-store": "true",
                  "--reminders-service": "x", "--actors-service": "x"}

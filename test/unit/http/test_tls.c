@@ -254,3 +254,106 @@ TEST_LOOP(server_stops_while_a_handshake_is_under_way)
     CHECK(stream_read(s, &c, 1) <= 0);
     stream_close(s);
 }
+
+/* ---- a server that must be somebody ---- */
+
+static void tell_caller(void *arg, struct http_exchange *x)
+{
+    (void)arg;
+    (void)http_reply(x, 200, NULL, x->peer_id);
+}
+
+static int get_from(struct http_client *client, const char *address, const char *peer_id,
+                    bool *ret_reused, struct error *err)
+{
+    struct http_request req = { .method = S("GET"), .target = S("/"), .peer_id = str_c(peer_id) };
+    AUTO(http_call_freep) struct http_call *call = NULL;
+    str body;
+    int r = http_call_start(client, address, &req, S(""), true, &call, err);
+    if (r == 0)
+        r = http_call_read_all(call, 1000, &body);
+    if (r == 0) {
+        CHECK_STR(body, "spiffe://td/ns/x/caller");
+        *ret_reused = http_call_reused(call);
+    }
+    return r;
+}
+
+static void calls_by_identity(bool h2)
+{
+    struct tls_context *tls = make(true, h2, (str){ 0 }); /* there is a CA now */
+    tls_context_unref(tls);
+    struct cert them = cert_make(
+        &(struct cert_spec){ .name = "s", .alternative = "URI:spiffe://td/ns/x/callee" }, &ca);
+    struct cert us = cert_make(
+        &(struct cert_spec){ .name = "c", .alternative = "URI:spiffe://td/ns/x/caller" }, &ca);
+    struct tls_options o = { .server = true,
+                             .h2 = true, /* one port for both versions */
+                             .spiffe = true,
+                             .client_auth = TLS_CLIENT_MUST,
+                             .ca = ca.pem,
+                             .certificate = them.pem,
+                             .key = them.key_pem };
+    struct tls_context *server_tls, *client_tls;
+    REQUIRE(tls_context_new(&o, &server_tls, NULL) == 0);
+    o.server = false;
+    o.h2 = h2;
+    o.certificate = us.pem;
+    o.key = us.key_pem;
+    REQUIRE(tls_context_new(&o, &client_tls, NULL) == 0);
+    struct http_server *server = harness_open(
+        tell_caller, NULL, &(struct http_server_config){ .h2 = true, .tls = server_tls });
+    struct http_client *client =
+        http_client_new(&(struct http_client_config){ .h2 = h2, .tls = client_tls });
+    static const struct {
+        const char *wanted;
+        int want;
+        bool reused;
+    } row[] = {
+        { "/ns/x/callee", 0, false },
+        { "/ns/x/callee", 0, true },
+        { "/ns/x/another", -UNAVAILABLE, false },
+        { "spiffe://td/ns/x/callee", 0, true },
+        { "spiffe://other/ns/x/callee", -UNAVAILABLE, false },
+        { "", 0, true },
+    };
+    EACH (row, c) {
+        struct error err = { 0 };
+        bool reused = false;
+        CHECK_EQ(get_from(client, http_server_address(server), c->wanted, &reused, &err), c->want,
+                 "%s", c->wanted);
+        if (c->want < 0)
+            CHECK(str_contains(str_c(err.text), S("there is spiffe://td/ns/x/callee")), "%s",
+                  err.text);
+        else if (h2) /* h1 gives a kept connection up for one that it must not use */
+            CHECK_EQ(reused, c->reused, "%s", c->wanted);
+    }
+    harness_client_free(client);
+    CHECK_EQ(harness_close(server, SEC(1)), 0);
+    tls_context_unref(server_tls);
+    tls_context_unref(client_tls);
+    cert_done(&them);
+    cert_done(&us);
+}
+
+TEST_LOOP(server_must_be_whom_the_call_is_for)
+{
+    calls_by_identity(false);
+    calls_by_identity(true);
+}
+
+TEST_LOOP(nobody_is_somebody_without_a_certificate)
+{
+    for (int h2 = 0; h2 < 2; h2++) {
+        struct http_server *server =
+            harness_open(echo, NULL, &(struct http_server_config){ .h2 = true });
+        struct http_client *client = http_client_new(&(struct http_client_config){ .h2 = h2 });
+        struct error err = { 0 };
+        bool reused;
+        CHECK_EQ(get_from(client, http_server_address(server), "/ns/x/callee", &reused, &err),
+                 -UNAVAILABLE);
+        CHECK(str_contains(str_c(err.text), S("nobody's")), "%s", err.text);
+        harness_client_free(client);
+        CHECK_EQ(harness_close(server, SEC(1)), 0);
+    }
+}

@@ -214,12 +214,34 @@ TEST(a_flag_says_the_zone_else_the_environment_does)
     arena_done(&b.a);
 }
 
+TEST(control_plane_flags_win_over_the_environment)
+{
+    struct box b;
+    setenv("DAPR_CONTROLPLANE_TRUST_DOMAIN", "td", 1);
+    setenv("DAPR_CONTROLPLANE_NAMESPACE", "ns", 1);
+    setenv("DAPR_TRUST_ANCHORS", "pem", 1);
+    CHECK_OK(parse(&b, "--control-plane-namespace other --enable-mtls"));
+    CHECK_TEXT(b.o.control_plane_trust_domain, "td");
+    CHECK_TEXT(b.o.control_plane_namespace, "other");
+    CHECK_TEXT(b.o.trust_anchors, "pem");
+    CHECK(b.o.enable_mtls);
+    arena_done(&b.a);
+    unsetenv("DAPR_CONTROLPLANE_TRUST_DOMAIN");
+    unsetenv("DAPR_CONTROLPLANE_NAMESPACE");
+    unsetenv("DAPR_TRUST_ANCHORS");
+    CHECK_OK(parse(&b, ""));
+    CHECK_TEXT(b.o.control_plane_trust_domain, "localhost");
+    CHECK_TEXT(b.o.control_plane_namespace, "default");
+    CHECK(!b.o.trust_anchors && !b.o.enable_mtls);
+    arena_done(&b.a);
+}
+
 TEST(flags_without_effect_are_named)
 {
     struct box b;
     size_t at = 0;
-    CHECK_OK(parse(&b, "--app-id x --placement-host-address y --enable-mtls"));
-    CHECK_TEXT(options_without_effect(&b.o, &at), "enable-mtls");
+    CHECK_OK(parse(&b, "--app-id x --placement-host-address y --enable-profiling"));
+    CHECK_TEXT(options_without_effect(&b.o, &at), "enable-profiling");
     CHECK_TEXT(options_without_effect(&b.o, &at), "placement-host-address");
     CHECK(!options_without_effect(&b.o, &at));
     arena_done(&b.a);
