@@ -28,6 +28,13 @@ demo: release ## run the shop of examples/orders for a while (KEEP=1 stays up, D
 	@$(DEPS) demo
 	@KEEP=$(KEEP) DEMO_SECONDS=$(DEMO_SECONDS) $(PYTHON) demo/run.py --build $(RELEASE)
 
+.PHONY: demo-polyglot
+demo-polyglot: release ## the same with services in Python, JavaScript, Go and Java, by the official SDKs
+	@$(DEPS) demo sdk
+	@set -e; for service in examples/polyglot/*/; do \
+	    $(PYTHON) tools/install_sdk.py $$service --into $(B)/polyglot --share $(B)/sdk; done
+	@KEEP=$(KEEP) DEMO_SECONDS=$(DEMO_SECONDS) $(PYTHON) demo/run.py --build $(RELEASE) --polyglot $(B)/polyglot
+
 .PHONY: test
 test: ## install what the tests need, run all of them (ONLY=unit,… some of them)
 	@$(DEPS) build test sdk
@@ -61,8 +68,8 @@ fuzz: ## run each fuzzer for FUZZ_SECONDS (20)
 
 .PHONY: clean
 clean: ## remove what was built; the fuzzers' corpora stay
-	@rm -rf $(foreach d,release test asan tsan ucontext aarch64 bench logs,$(B)/$(d))
+	@rm -rf $(foreach d,release test asan tsan ucontext aarch64 bench logs sdk polyglot,$(B)/$(d))
 
 .PHONY: help
 help: ## this list
-	@sed -nE 's/^([a-z]+):[^#]*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22

@@ -1,5 +1,6 @@
 """The audit: reads what the services have saved, straight from their files, and checks that the
 books agree. It shares no code with the services and asks none of them."""
+import base64
 import json
 import os
 import sqlite3
@@ -24,9 +25,10 @@ def read_store(directory, app):
     path = os.path.join(directory, app + ".sqlite")
     database = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10)
     try:
-        for key, value in database.execute("SELECT key, value FROM state"):
+        for key, value, is_binary in database.execute("SELECT key, value, is_binary FROM state"):
             kind, _, name = key.partition("/")
-            tables[kind][name] = json.loads(value)
+            # Over gRPC a value is bytes, whatever it holds: kept as base64.
+            tables[kind][name] = json.loads(base64.b64decode(value) if is_binary else value)
     finally:
         database.close()
     return tables

@@ -1,5 +1,7 @@
 #!/usr/bin/env python3
-"""Runs the order system (examples/orders) under load, hurts it on purpose, and audits the books.
+"""Runs the order system under load, hurts it on purpose, and audits the books.
+
+It's examples/orders, whose services are in C; with --polyglot examples/polyglot, in five languages.
 
   DEMO_SECONDS=60   how long the load lasts
   DEMO_RATE=40      orders a second between the spikes; a spike is four times that
@@ -257,14 +259,15 @@ def keep(system, screen):
         pass
 
 
-def run(build, screen):
+def run(build, polyglot, screen):
     seconds = number_from_env("DEMO_SECONDS", 60, 3, 86400)
     rate = number_from_env("DEMO_RATE", 40, 1, 10000)
-    system = System(build)
+    system = System(build, polyglot)
     demo = Demo(system, screen, seconds, rate, os.environ.get("DEMO_CHAOS", "few"))
     passed = stopped = False
     try:
-        screen.say("Starting six services, a sidecar beside each …")
+        languages = "in C, Python, JavaScript, Java and Go, " if polyglot else ""
+        screen.say(f"Starting six services {languages}a sidecar beside each …")
         system.start()
         system.wait_ready()
         passed = report(demo, system, screen)
@@ -290,11 +293,13 @@ def main():
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build", default=os.path.join(ROOT, "build", "release"),
                         help="build directory (default: build/release)")
+    parser.add_argument("--polyglot", metavar="DIR", type=os.path.abspath,
+                        help="run examples/polyglot, whose services are installed in DIR")
     args = parser.parse_args()
     screen = Screen()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
     try:
-        return run(os.path.abspath(args.build), screen)
+        return run(os.path.abspath(args.build), args.polyglot, screen)
     except Failed as e:
         screen.say(f"demo: {e}", "red")
         return 1

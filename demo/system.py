@@ -13,7 +13,7 @@ import tempfile
 import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-EXAMPLE = os.path.join(ROOT, "examples", "orders")
+EXAMPLES = os.path.join(ROOT, "examples")
 SERVICES = ("storefront", "orders", "inventory", "payments", "shipping", "notifications")
 QUEUES = 18  # pairs of a topic and a service that subscribes to it
 READY_S = 60
@@ -55,9 +55,12 @@ def ask(port, method, path, body=None, headers=None, timeout=5):
 
 
 class System:
-    def __init__(self, build):
+    """polyglot: where the services of examples/polyglot are installed; None: all services are in C."""
+
+    def __init__(self, build, polyglot=None):
         self.proa = os.path.join(build, "src", "cli", "proa")
         self.programs = os.path.join(build, "examples", "orders")
+        self.polyglot = polyglot
         for path in (self.proa, os.path.join(self.programs, "storefront")):
             if not os.access(path, os.X_OK):
                 raise Failed(f"there is no {path}: build first (make), or give --build")
@@ -68,20 +71,27 @@ class System:
 
     def copy_example(self):
         """The run's own copy: clean data beside it, ports that are free here and now."""
-        for name in ("components", "config.yaml", "dapr.yaml"):
-            source = os.path.join(EXAMPLE, name)
-            copy = shutil.copytree if os.path.isdir(source) else shutil.copy
-            copy(source, os.path.join(self.dir, name))
-        template = os.path.join(self.dir, "dapr.yaml")
-        with open(template, encoding="utf-8") as f:
-            text = f.read()
+        orders = os.path.join(EXAMPLES, "orders")
+        shutil.copytree(os.path.join(orders, "components"), os.path.join(self.dir, "components"))
+        shutil.copy(os.path.join(orders, "config.yaml"), self.dir)
+        example = os.path.join(EXAMPLES, "polyglot") if self.polyglot else orders
+        with open(os.path.join(example, "dapr.yaml"), encoding="utf-8") as f:
+            text = f.read().replace("../orders/", "./")
         ports = iter(free_ports(len(SERVICES)))
         text = re.sub(r"(?m)^(\s+appPort:) \d+", lambda m: f"{m[1]} {next(ports)}", text)
-        with open(template, "w", encoding="utf-8") as f:
+        with open(os.path.join(self.dir, "dapr.yaml"), "w", encoding="utf-8") as f:
             f.write(text)
+
+    def link_polyglot(self):
+        """The installed services, where the run file looks for them."""
+        for service in os.scandir(self.polyglot):
+            if service.is_dir():
+                os.symlink(service.path, os.path.join(self.dir, service.name))
 
     def start(self):
         self.copy_example()
+        if self.polyglot:
+            self.link_polyglot()
         env = dict(os.environ, PATH=self.programs + os.pathsep + os.environ.get("PATH", ""))
         with open(os.path.join(self.dir, "run.log"), "wb") as log:
             self.process = subprocess.Popen(
@@ -175,7 +185,7 @@ class System:
                 if status == 200:
                     found[service, instance["pid"]] = json.loads(body)
             except (OSError, ValueError):
-                pass  # it's being restarted, or slow: next time
+                pass  # it's being restarted, or slow: next time; or it speaks gRPC
         return found
 
     def stop(self):

@@ -20,6 +20,7 @@ NOT_UNDER_TSAN = {
 }
 GATES = ("layers", "banned", "size", "co", "format", "docs", "contract")
 SDKS = {"python": "Python", "javascript": "JavaScript", "go": "Go", "java": "Java"}
+POLYGLOT = ("Demo", "Inventory", "Payments", "Shipping", "Notifications")  # of test_polyglot.py
 CHAOS_ROUNDS = "8"
 # An empty str may be NULL: NULL + 0, which C2y defines, isn't worth a report. And the name by which
 # gcc tells a program of ASan, for the tests that give it more stack.
@@ -95,26 +96,35 @@ def normal(machine):
 
 
 def sdk(machine):
-    """Each official SDK: put into a folder of the build, then its tests, apps of each protocol apart."""
+    """Each official SDK: installed in a folder of the build, then its tests, apps of each protocol apart;
+    with all of them examples/polyglot too, which borrows their packages."""
     build = Build(machine, "test", ["--buildtype=debugoptimized"])
     wrong = build.configure()
     if wrong:
         return [wrong]
-    made = build.make(["src/cli/proa"])
-    folder = machine.build / "sdk"
+    made = build.make(["src/cli/proa", "examples/orders/storefront", "examples/orders/orders"])
+    folder, polyglot = machine.build / "sdk", machine.build / "polyglot"
+    env = {"PROA": str(build.dir / "src" / "cli" / "proa"), "SDK_DIR": str(folder),
+           "PROA_BUILD": str(build.dir), "PROA_SOURCE": str(machine.root),
+           "POLYGLOT_DIR": str(polyglot)}  # fmt: skip
 
-    def install(language):
-        args = [sys.executable, "test/sdk/install.py", language, "--into", folder]
-        return machine.step(f"install {language}", args, 600, "sdk")
+    def install(source, *into):
+        args = [sys.executable, "tools/install_sdk.py", source, "--into", *into]
+        return machine.step(f"install {os.path.basename(source)}", args, 600, "sdk")
 
     def run(test):
-        env = {"PROA": str(build.dir / "src" / "cli" / "proa"), "SDK_DIR": str(folder)}
-        args = [sys.executable, "test/sdk/test_sdk.py", "-v", test]
-        return machine.step(test, args, 400, "sdk", env=env)
+        args = [sys.executable, f"test/sdk/{test[0]}.py", "-v", test[1]]
+        return machine.step(" ".join(test), args, 400, "sdk", env=env)
 
-    installed = machine.parallel(install, SDKS)
-    tests = [f"{name}.{test}" for name, i in zip(SDKS.values(), installed) if i.outcome == PASSED
-             for test in ("test_http_app", "test_grpc_app")]  # fmt: skip
+    installed = machine.parallel(lambda l: install(f"test/sdk/{l}", folder), SDKS)
+    tests = [("test_sdk", f"{name}.{test}") for name, i in zip(SDKS.values(), installed)
+             if i.outcome == PASSED for test in ("test_http_app", "test_grpc_app")]  # fmt: skip
+    if all(i.outcome == PASSED for i in installed):
+        services = sorted(str(p.parent) for p in machine.root.glob("examples/polyglot/*/README.md"))
+        more = machine.parallel(lambda s: install(s, polyglot, "--share", folder), services)
+        installed += more
+        if all(i.outcome == PASSED for i in more):
+            tests += [("test_polyglot", name) for name in POLYGLOT]
     return [made] + installed + machine.parallel(run, tests)
 
 

@@ -3,7 +3,7 @@
 
 Each starts an app made with the SDK and its sidecar (callee), a sidecar without an app (caller), one
 that asks for a token and that the SDK may shut down (spare), and then runs tests that use the SDK
-against caller. docs/sdk.md says what they have in common. install.py has filled SDK_DIR.
+against caller. docs/sdk.md says what they have in common. tools/install_sdk.py has filled SDK_DIR.
 """
 import base64
 import contextlib
@@ -96,7 +96,7 @@ class SdkCase(harness.Case):
         self.cwd = os.path.join(HERE, self.folder)
         self.installed = os.path.join(SDK_DIR, self.folder)
         if not os.path.isdir(self.installed):
-            self.skipTest(f"the {self.folder} SDK isn't installed: install.py says why")
+            self.skipTest(f"the {self.folder} SDK isn't installed: tools/install_sdk.py says why")
         self.outside = self.app({"POST /change": self.change})
         self.redis = Redis(self) if shutil.which("redis-server") and REDIS else None
         if not self.redis:
@@ -222,10 +222,10 @@ class Python(SdkCase):
     folder = "python"
 
     def app_command(self, protocol):
-        return [os.path.join(self.installed, "bin", "python3"), f"app_{protocol}.py"]
+        return [os.path.join(self.installed, ".venv", "bin", "python3"), f"app_{protocol}.py"]
 
     def client_command(self):
-        return [os.path.join(self.installed, "bin", "python3"), "test.py"]
+        return [os.path.join(self.installed, ".venv", "bin", "python3"), "test.py"]
 
     def more_env(self, app_protocol):
         protocol = "http" if "invoke" in NOT_YET else app_protocol
@@ -252,17 +252,17 @@ class Go(SdkCase):
     folder = "go"
 
     def app_command(self, protocol):
-        return [os.path.join(self.installed, "app")]
+        return [os.path.join(self.installed, "bin", "app")]
 
     def client_command(self):
-        return [os.path.join(self.installed, "tests"), "-test.v"]
+        return [os.path.join(self.installed, "bin", "tests"), "-test.v"]
 
 
 class Java(SdkCase):
     folder = "java"
 
     def java(self, *args):
-        places = (os.path.join(self.installed, place) for place in ("classes", "lib/*"))
+        places = (os.path.join(self.installed, place) for place in ("target/classes", "target/lib/*"))
         return ["java", "-Xshare:auto", "-XX:TieredStopAtLevel=1", "-cp", ":".join(places), *args]
 
     def app_command(self, protocol):

@@ -1,14 +1,18 @@
 #!/usr/bin/env python3
 """The audit finds what it is there to find: sound books pass, and each way of cooking them fails
 the check that is named."""
+import base64
+import contextlib
 import copy
 import os
+import sqlite3
 import sys
+import tempfile
 import unittest
 
 sys.path.insert(0, os.path.join(os.environ["PROA_SOURCE"], "demo"))
 from audit import (CHARGED, DECLINED, PLACED, REFUNDED, REFUSED, REJECTED, RELEASED, RESERVED,
-                   SHIPPED, Audit, Books)
+                   SHIPPED, Audit, Books, read_store)
 
 PRICES = {"cup": 1250, "samovar": 41900}
 SHELVES = {"cup": 100, "samovar": 3}
@@ -154,6 +158,14 @@ class AuditTest(unittest.TestCase):
         def cook(b):
             del b.shipping["shipment"]["o-ok"]["state"]
         self.assertEqual(self.failed(cook), {Audit.shipped_once.__doc__})
+
+    def test_values_saved_as_bytes_are_read_like_others(self):
+        with tempfile.TemporaryDirectory() as directory:
+            with contextlib.closing(sqlite3.connect(directory + "/shop.sqlite")) as db, db:
+                db.execute("CREATE TABLE state(key, value, is_binary)")
+                db.executemany("INSERT INTO state VALUES(?, ?, ?)", [
+                    ("order/1", '{"n":1}', 0), ("order/2", base64.b64encode(b'{"n":2}').decode(), 1)])
+            self.assertEqual(read_store(directory, "shop"), {"order": {"1": {"n": 1}, "2": {"n": 2}}})
 
 
 if __name__ == "__main__":

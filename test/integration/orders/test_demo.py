@@ -14,12 +14,16 @@ DEMO = [sys.executable, os.path.join(SOURCE, "demo", "run.py"), "--build", BUILD
 WAIT = 200
 
 
-class DemoTest(unittest.TestCase):
+class DemoCase(unittest.TestCase):
+    """One run of the demo; test/sdk/test_polyglot.py adds arguments."""
+
+    args = []
+
     def demo(self, **env):
         with tempfile.TemporaryDirectory(prefix="proa-test-demo-") as directory:
             env = dict(os.environ, TMPDIR=directory, XDG_RUNTIME_DIR=directory, **env)
             env.pop("KEEP", None)
-            r = subprocess.run(DEMO, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            r = subprocess.run(DEMO + self.args, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                stderr=subprocess.STDOUT, text=True, timeout=WAIT)
             left = [p for p in glob.glob(directory + "/proa-orders-*")]
             logs = ""
@@ -38,6 +42,8 @@ class DemoTest(unittest.TestCase):
         self.assertGreater(int(re.search(r"confirmed +(\d+)", text)[1]), 50)
         self.assertEqual(left, [], "the run directory is removed")
 
+
+class DemoTest(DemoCase):
     def test_audit_holds_when_some_are_killed(self):
         self.check(2, DEMO_SECONDS="10", DEMO_CHAOS="few", DEMO_RATE="30")
 
