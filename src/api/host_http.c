@@ -1,6 +1,7 @@
 #include "api/policy_metrics.h"
 #include "api/request.h"
 #include "block/binding.h"
+#include "block/invoke.h"
 #include "format/uri.h"
 #include "telemetry/metrics.h"
 
@@ -151,6 +152,8 @@ CO void api_handle_metrics(void *api, struct http_exchange *x)
     AUTO(buf_done) struct buf out;
     buf_init(&out, MIB(64));
     policy_metrics(api_blocks(api));
+    if (api_blocks(api)->invoker)
+        instances_metrics(&api_blocks(api)->invoker->instances);
     metrics_write(&out);
     if (!buf_ok(&out)) {
         (void)http_reply(x, 500, NULL, S("the metrics don't fit into memory\n"));

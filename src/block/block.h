@@ -18,6 +18,7 @@ struct app;
 struct invoker;
 struct streamings;
 struct resiliency;
+struct live;
 
 /* A component that has been opened. */
 struct instance {
@@ -66,6 +67,7 @@ struct blocks {
     struct invoker *invoker;
     struct streamings *streamings; /* subscriptions of streams: streaming.h */
     struct resiliency *resiliency; /* policies by target */
+    struct live *live;             /* what changes while calls are under way; NULL = nothing */
 };
 
 int blocks_init(struct blocks *b) WUR; /* -EXHAUSTED */

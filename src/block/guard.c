@@ -47,6 +47,8 @@ CO static bool next_try(struct policy_run *run, guard_fn *fn, void *arg,
         return false;
     *attempt = (struct guard_attempt){ .number = attempt->number };
     *ret = one_try(fn, arg, timeout_ns, attempt, &timed_out, last);
+    if (attempt->budget)
+        run->budget = attempt->budget;
     struct policy_outcome outcome = {
         .result = *ret,
         .http = attempt->http_status,

@@ -20,6 +20,8 @@ struct guard_attempt {
     /* set by the function: no further try once this is true, and no longer wait for one */
     const atomic_bool *stop;
     bool refused; /* out, see guard_call_in(): the breaker was not closed */
+    /* set by the function: what its target's retries are drawn from; NULL = the policy's own */
+    struct budget *budget;
 };
 typedef CO int guard_fn(void *arg, struct guard_attempt *attempt, struct error *err);
 

@@ -8,6 +8,7 @@
 #include "block/peer.h"
 #include "block/peers.h"
 #include "block/relay.h"
+#include "block/traffic.h"
 #include "block/words.h"
 #include "format/uri.h"
 
@@ -42,8 +43,10 @@ int invoker_new(const char *host_address, const struct invoker_tls *tls, struct 
     i->direct = http_client_new(&(struct http_client_config){ .tls = tls ? tls->h1 : NULL });
     i->grpc =
         http_client_new(&(struct http_client_config){ .h2 = true, .tls = tls ? tls->h2 : NULL });
-    i->resolved = resolve_cache_new();
-    int r = outside_new(&(struct outside_config){ 0 }, &i->outside, err);
+    int r = instances_init(&i->instances);
+    i->resolved = resolve_cache_new(&i->instances);
+    if (r >= 0)
+        r = outside_new(&(struct outside_config){ 0 }, &i->outside, err);
     i->host_address = str_c(host_address);
     if (gethostname(i->hostname, sizeof i->hostname - 1) < 0)
         i->hostname[0] = 0;
@@ -65,6 +68,7 @@ void invoker_free(struct invoker *i)
         http_client_free(i->grpc);
     outside_free(i->outside);
     resolve_cache_free(i->resolved);
+    instances_done(&i->instances);
     mem_free(i);
 }
 
@@ -133,9 +137,10 @@ CO int invoke_app(struct blocks *b, struct http_exchange *x, str target, struct 
 struct remote_ctx {
     struct blocks *b;
     const struct invoke_target *t;
+    const struct traffic_call *traffic;
+    struct peers peers;
     struct relay relay;
     struct http_request req, direct_req;
-    str namespace_;
     str endpoint; /* "id:method": what breakers are kept by */
     struct policy *policy;
 };
@@ -145,10 +150,11 @@ CO static int ask_by_protocol(struct remote_ctx *c, struct peer *peer, bool *ret
                               struct guard_attempt *attempt, struct error *err)
 {
     struct invoker *i = c->b->invoker;
-    bool direct = peer->direct;
-    int r = direct
-                ? relay_try(&c->relay, i->direct, peer->address, &c->direct_req, attempt, err)
-                : peer_try(&c->relay, i->grpc, peer->address, &c->req, &peer->direct, attempt, err);
+    bool direct = atomic_load_explicit(&peer->direct, memory_order_relaxed), is_proa = direct;
+    int r = direct ? relay_try(&c->relay, i->direct, peer->address, &c->direct_req, attempt, err)
+                   : peer_try(&c->relay, i->grpc, peer->address, &c->req, &is_proa, attempt, err);
+    if (is_proa != direct)
+        atomic_store_explicit(&peer->direct, is_proa, memory_order_relaxed);
     *ret_gone = r == -UNAVAILABLE && !attempt->http_status;
     const struct answer *a = &c->relay.answer;
     if (!direct || !a->source || (a->status != 421 && a->status != 503))
@@ -178,14 +184,17 @@ CO static int ask_peer(void *arg, struct peer *peer, struct peer_asked *ret,
     struct remote_ctx *c = arg;
     int r = ask_by_protocol(c, peer, &ret->gone, attempt, err);
     ret->unsent = r == -UNAVAILABLE && !attempt->http_status && !c->relay.reached && !c->relay.sent;
+    if (c->relay.answer.source) {
+        ret->load = traffic_take_load(&c->relay.answer.headers);
+        ret->shed = r < 0 && traffic_was_shed(&c->relay.answer.headers);
+    }
     return r;
 }
 
 CO static int try_peers(void *arg, struct guard_attempt *attempt, struct error *err)
 {
     struct remote_ctx *c = arg;
-    const struct peers p = { c->b, c->t->app_id, c->t->namespace_, ask_peer, c };
-    return peers_ask(&p, attempt, err);
+    return peers_ask(&c->peers, attempt, err);
 }
 
 CO static int try_with_policy(void *arg, struct guard_attempt *attempt, struct error *err)
@@ -194,6 +203,7 @@ CO static int try_with_policy(void *arg, struct guard_attempt *attempt, struct e
     int r = guard_call_in(attempt, c->policy, c->endpoint, try_peers, c, err);
     attempt->fatal =
         c->relay.sent || c->relay.answer.source || (r != -UNAVAILABLE && r != -UNAUTHENTICATED);
+    attempt->budget = c->peers.up ? &c->peers.up->retries : NULL;
     return r;
 }
 
@@ -243,11 +253,27 @@ static void count_remote(const struct invoke_target *t, const struct http_exchan
                    (double)(clock_now_ns() - start) / 1e6);
 }
 
-CO static int invoke_remote(struct blocks *b, const struct invoke_target *t, str target,
-                            struct http_exchange *x, struct error *err)
+static void choose_by(struct remote_ctx *c, const struct traffic_call *traffic)
 {
-    struct remote_ctx c = { .b = b, .t = t };
-    c.namespace_ = t->namespace_.n ? t->namespace_ : str_c(b->namespace_);
+    c->peers = (struct peers){
+        .b = c->b,
+        .app_id = c->t->app_id,
+        .namespace_ = c->t->namespace_,
+        .ask = ask_peer,
+        .arg = c,
+        .rule = traffic->rule,
+        .key = traffic->key,
+        .sticky = traffic->sticky,
+        .method = traffic->method,
+        .idempotent = c->relay.whole && http_is_idempotent(&c->req),
+    };
+}
+
+CO static int invoke_remote(struct blocks *b, const struct invoke_target *t, str target,
+                            const struct traffic_call *traffic, struct http_exchange *x,
+                            struct error *err)
+{
+    struct remote_ctx c = { .b = b, .t = t, .traffic = traffic };
     str part[] = { t->app_id, S(":"), t->method };
     c.endpoint = arena_join(x->arena, part, COUNT(part));
     str peer_id = invoke_peer_id(b, t->app_id, t->namespace_, x->arena);
@@ -264,9 +290,15 @@ CO static int invoke_remote(struct blocks *b, const struct invoke_target *t, str
     c.direct_req.headers.v[c.direct_req.headers.n++] =
         (struct http_header){ S(DIRECT_HEADER), t->app_id };
     int r = relay_init(&c.relay, x, err);
-    if (r >= 0)
-        r = relay_pass(&c.relay, call_remote(&c, err), err);
+    if (r >= 0) {
+        choose_by(&c, traffic);
+        r = call_remote(&c, err);
+        if (c.relay.answer.source)
+            traffic_answer(traffic, c.peers.chosen, &c.relay.answer.headers);
+        r = relay_pass(&c.relay, r, err);
+    }
     relay_done(&c.relay);
+    peers_done(&c.peers);
     return r;
 }
 
@@ -291,6 +323,24 @@ static const struct endpoint *endpoint_find(const struct blocks *b, str name)
     return NULL;
 }
 
+CO static int to_other(struct blocks *b, const struct invoke_target *asked, str target,
+                       struct http_exchange *x, struct error *err)
+{
+    uint64_t start = clock_now_ns();
+    struct invoke_target t = *asked;
+    struct traffic_call traffic;
+    str path, query;
+    (void)str_cut(target, '?', &path, &query);
+    traffic_begin(&traffic, b, asked->app_id, &x->req, path, asked->grpc);
+    t.app_id = traffic.app_id;
+    int r = invoke_remote(b, &t, target, &traffic, x, err);
+    traffic_end(&traffic);
+    bool failed = r < 0 || x->status >= 500;
+    count_remote(&t, x, start, failed);
+    observe_call(str_c(b->app_id), t.app_id, start, failed);
+    return r;
+}
+
 CO static int dispatch(struct blocks *b, const struct invoke_target *t, struct http_exchange *x,
                        struct error *err)
 {
@@ -304,14 +354,11 @@ CO static int dispatch(struct blocks *b, const struct invoke_target *t, struct h
         return fail(err, EXHAUSTED, NULL, "the request is too large for its memory");
     bool own = str_eq(t->app_id, str_c(b->app_id)) &&
                (!t->namespace_.n || str_eq(t->namespace_, str_c(b->namespace_)));
-    uint64_t start = clock_now_ns();
-    int r = own && strip_identity(b, x) < 0 ? -EXHAUSTED
-            : own                           ? invoke_app(b, x, target, err)
-                                            : invoke_remote(b, t, target, x, err);
-    bool failed = r < 0 || x->status >= 500;
     if (!own)
-        count_remote(t, x, start, failed);
-    observe_call(own ? S("client") : str_c(b->app_id), t->app_id, start, failed);
+        return to_other(b, t, target, x, err);
+    uint64_t start = clock_now_ns();
+    int r = strip_identity(b, x) < 0 ? -EXHAUSTED : invoke_app(b, x, target, err);
+    observe_call(S("client"), t->app_id, start, r < 0 || x->status >= 500);
     return r;
 }
 

@@ -15,6 +15,7 @@ struct invoker {
     struct http_client *grpc;   /* HTTP/2 to daprd peers */
     bool secure;                /* both speak TLS, and peers must prove who they are */
     struct outside *outside;    /* absolute URLs */
+    struct instances instances;
     struct resolve_cache *resolved;
     str host_address; /* for Forwarded */
     char hostname[64];

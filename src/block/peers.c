@@ -1,37 +1,347 @@
 #include "block/peers.h"
 
+#include "base/clock.h"
+#include "base/id.h"
 #include "block/invoke.h"
+#include "policy/balance.h"
 
-static bool was_tried(const struct peer *tried, size_t n, const struct peer *p)
+#define GET(field) atomic_load_explicit(&(field), memory_order_relaxed)
+#define SET(field, value) atomic_store_explicit(&(field), (value), memory_order_relaxed)
+
+static const uint64_t LOAD_COUNTS_NS = SEC(10); /* what an instance reported that long ago */
+
+/* ---- which one ---- */
+
+struct tried {
+    struct peer *v[PEERS_TRIED]; /* references */
+    size_t n;
+};
+
+/* Those that may be chosen, as plain numbers. */
+struct candidates {
+    struct peer *peer[RESOLVE_ADDRESSES];
+    uint32_t weight[RESOLVE_ADDRESSES];
+    size_t n;
+};
+
+static bool was_tried(const struct tried *t, const struct peer *p)
 {
-    for (size_t i = 0; i < n; i++)
-        if (str_eq(str_c(tried[i].address), str_c(p->address)))
+    for (size_t i = 0; i < t->n; i++)
+        if (t->v[i] == p)
             return true;
     return false;
 }
 
-CO int peers_ask(const struct peers *p, struct guard_attempt *attempt, struct error *err)
+static void add(struct candidates *c, struct peer *p, uint32_t weight)
 {
-    struct resolve_cache *cache = p->b->invoker->resolved;
-    str space = p->namespace_.n ? p->namespace_ : str_c(p->b->namespace_);
-    struct peer tried[PEERS_TRIED];
-    struct peer_asked asked = { .unsent = true };
+    c->weight[c->n] = weight;
+    c->peer[c->n++] = p;
+}
+
+static uint32_t weight_of(const struct outlier_config *o, const struct peer *p, uint64_t now)
+{
+    uint32_t zone = GET(p->zone_weight), w = outlier_weight(o, &p->health, now);
+    return zone && w ? (zone * w + 999) / 1000 : 0;
+}
+
+/* Those in service. *ret_probe: one whose time of ejection is over and that this call is to try. */
+static void gather(const struct fleet *f, const struct outlier_config *o, const struct tried *t,
+                   uint64_t now, struct candidates *c, struct peer **ret_probe)
+{
+    size_t in_service = 0;
+    for (size_t i = 0; i < f->n; i++) {
+        struct peer *p = f->peer[i];
+        enum outlier_state state = outlier_state(o, &p->health, now);
+        if (state == OUTLIER_PROBE_DUE && !t->n && !*ret_probe && outlier_probe(&p->health))
+            *ret_probe = p;
+        if (state == OUTLIER_PROBE_DUE || state == OUTLIER_EJECTED)
+            continue;
+        in_service++;
+        if (!was_tried(t, p))
+            add(c, p, weight_of(o, p, now));
+    }
+    bool panic = in_service * 100 < f->n * o->panic_percent;
+    if (panic != GET(f->up->panic))
+        SET(f->up->panic, panic);
+    for (size_t i = 0; panic && i < f->n; i++) {
+        struct peer *p = f->peer[i];
+        if (GET(p->health.until_ns) && !GET(p->health.unreachable) && !was_tried(t, p))
+            add(c, p, GET(p->zone_weight));
+    }
+}
+
+/* When nobody is in service: those that can be reached before those that can't. */
+static void gather_rest(const struct fleet *f, const struct tried *t, struct candidates *c)
+{
+    for (int unreachable = 0; unreachable < 2 && !c->n; unreachable++)
+        for (size_t i = 0; i < f->n; i++)
+            if (GET(f->peer[i]->health.unreachable) == unreachable && !was_tried(t, f->peer[i]))
+                add(c, f->peer[i], 1000);
+}
+
+static uint32_t load_of(const struct peer *p, uint64_t now)
+{
+    bool fresh = now - GET(p->load_ns) < LOAD_COUNTS_NS;
+    return balance_load(GET(p->in_flight), fresh ? GET(p->load) : 0);
+}
+
+static struct peer *by_hash(const struct peers *p, const struct traffic_rule *rule,
+                            const struct candidates *c)
+{
+    uint64_t node[RESOLVE_ADDRESSES];
+    uint32_t load[RESOLVE_ADDRESSES];
+    for (size_t i = 0; i < c->n; i++) {
+        node[i] = c->peer[i]->hash;
+        load[i] = GET(c->peer[i]->in_flight);
+    }
+    if (rule->bounded_percent <= 100)
+        return c->peer[balance_rendezvous(node, c->n, p->key)];
+    return c->peer[balance_bounded(node, load, c->n, p->key, (double)rule->bounded_percent / 100)];
+}
+
+static struct peer *by_load(const struct candidates *c, uint64_t now)
+{
+    uint32_t load[RESOLVE_ADDRESSES];
+    for (size_t i = 0; i < c->n; i++)
+        load[i] = load_of(c->peer[i], now);
+    return c->peer[balance_weighted_two(c->weight, load, c->n, id_random())];
+}
+
+static struct peer *pick(const struct peers *p, const struct traffic_rule *rule,
+                         const struct fleet *f, const struct candidates *c, uint64_t now)
+{
+    if (c->n == 1)
+        return c->peer[0];
+    for (size_t i = 0; p->sticky && i < c->n; i++)
+        if (c->peer[i]->hash == p->sticky)
+            return c->peer[i];
+    if (p->key)
+        return by_hash(p, rule, c);
+    switch (rule->balance) {
+    case TRAFFIC_ROUND_ROBIN:
+        return c->peer[balance_round_robin(&f->up->turn, c->n)];
+    case TRAFFIC_RANDOM:
+        return c->peer[balance_weighted(c->weight, c->n, id_random())];
+    case TRAFFIC_LEAST_LOADED:
+        break;
+    }
+    return by_load(c, now);
+}
+
+/* NULL: all have been tried. */
+static struct peer *choose(const struct peers *p, const struct traffic_rule *rule,
+                           const struct fleet *f, const struct tried *t, uint64_t now)
+{
+    struct candidates c = { .n = 0 };
+    struct peer *probe = NULL;
+    gather(f, &rule->outlier, t, now, &c, &probe);
+    if (probe)
+        return probe;
+    if (!c.n)
+        gather_rest(f, t, &c);
+    return c.n ? pick(p, rule, f, &c, now) : NULL;
+}
+
+/* ---- what it has shown ---- */
+
+static bool is_slow(const struct traffic_rule *rule, const struct latency *l, uint64_t took)
+{
+    static const uint64_t LEAST = MS(2); /* over the median: less than that is noise */
+    uint64_t median = l ? GET(l->median_ns) : 0, factor = rule->outlier.slow_factor;
+    return factor && median && took > factor * median && took > median + LEAST;
+}
+
+enum verdict { VERDICT_NONE = -1 }; /* else an outlier_result */
+
+static bool is_failure_of_grpc(int code)
+{
+    return code == UNKNOWN || code == TIMEOUT || code == INTERNAL || code == UNAVAILABLE ||
+           code == DATA_LOSS;
+}
+
+/* A refusal by overload control is no failure, nor is what the caller did or is to blame for. */
+static int verdict(const struct traffic_rule *rule, const struct latency *l, int r,
+                   const struct peer_asked *asked, const struct guard_attempt *attempt,
+                   uint64_t took)
+{
+    bool slow = is_slow(rule, l, took);
+    if (asked->unsent || asked->gone)
+        return OUTLIER_UNREACHABLE;
+    if (asked->shed)
+        return VERDICT_NONE;
+    if (attempt->http_status >= 500 || is_failure_of_grpc(attempt->grpc_status))
+        return OUTLIER_FAILED;
+    if (r >= 0 || attempt->http_status || attempt->grpc_status)
+        return slow ? OUTLIER_SLOW : OUTLIER_OK;
+    if (r == -TIMEOUT || r == -ABORTED) /* the caller had little time, or a copy was faster */
+        return slow ? OUTLIER_SLOW : VERDICT_NONE;
+    return is_failure_of_grpc(-r) ? OUTLIER_FAILED : VERDICT_NONE;
+}
+
+static void add_latency(struct peer *peer, struct latency *l, uint64_t took)
+{
+    uint64_t old = GET(peer->latency_ns);
+    SET(peer->latency_ns, old ? old - old / 8 + took / 8 : took);
+    if (l)
+        latency_add(l, took);
+}
+
+static void learn(struct peers *p, const struct traffic_rule *rule, struct peer *peer, int r,
+                  const struct peer_asked *asked, const struct guard_attempt *attempt,
+                  uint64_t start, uint64_t now)
+{
+    uint64_t took = now - start;
+    struct latency *l = p->open_ended ? NULL : upstream_latency(peer->up, p->method);
+    int result = verdict(rule, l, r, asked, attempt, took);
+    if (asked->load >= 0) {
+        SET(peer->load, (uint32_t)asked->load);
+        SET(peer->load_ns, now);
+    }
+    atomic_fetch_add_explicit(&peer->calls, 1, memory_order_relaxed);
+    if (result == OUTLIER_FAILED || result == OUTLIER_UNREACHABLE)
+        atomic_fetch_add_explicit(&peer->failed, 1, memory_order_relaxed);
+    else if (result != VERDICT_NONE && !p->open_ended)
+        add_latency(peer, l, took);
+    if (result == VERDICT_NONE)
+        outlier_forget(&peer->health);
+    else if (outlier_record(&rule->outlier, &peer->up->group, &peer->health,
+                            (enum outlier_result)result, start, now, id_random_unit()))
+        atomic_fetch_add_explicit(&peer->ejections, 1, memory_order_relaxed);
+    if (asked->gone)
+        SET(peer->direct, false); /* whoever takes this address next may be another program */
+}
+
+/* ---- one after the other ---- */
+
+CO static int ask_one(struct peers *p, const struct traffic_rule *rule, struct peer *peer,
+                      struct peer_asked *ret, struct guard_attempt *attempt, struct error *err)
+{
+    uint64_t start = clock_now_ns();
+    *ret = (struct peer_asked){ .load = -1 };
+    p->chosen = peer->hash;
+    atomic_fetch_add_explicit(&peer->in_flight, 1, memory_order_relaxed);
+    if (!p->open_ended && atomic_fetch_add_explicit(&peer->waiting, 1, memory_order_relaxed) == 0)
+        SET(peer->progress_ns, start);
+    int r = p->ask(p->arg, peer, ret, attempt, err);
+    uint64_t now = clock_now_ns();
+    atomic_fetch_sub_explicit(&peer->in_flight, 1, memory_order_relaxed);
+    if (!p->open_ended) {
+        atomic_fetch_sub_explicit(&peer->waiting, 1, memory_order_relaxed);
+        SET(peer->progress_ns, now);
+    }
+    learn(p, rule, peer, r, ret, attempt, start, now);
+    return r;
+}
+
+static bool withdraw(struct upstream *up, enum traffic_stat why)
+{
+    bool granted = budget_withdraw(&up->retries, clock_now_ns());
+    upstream_count(up, granted ? why : STAT_RETRY_REFUSED);
+    return granted;
+}
+
+/* Whether another one may be asked at once. Whoever got nothing has no load of it: that is free. */
+static bool may_go_on(const struct peers *p, const struct traffic_rule *rule, int r,
+                      const struct peer_asked *asked, const struct guard_attempt *attempt, size_t n)
+{
+    if (r >= 0 || n == PEERS_TRIED)
+        return false;
+    if (asked->unsent) {
+        upstream_count(p->up, STAT_RETRY_UNSENT);
+        return true;
+    }
+    if (!rule->retry || attempt->fatal)
+        return false;
+    if (asked->shed)
+        return n == 1 && withdraw(p->up, STAT_RETRY_SHED);
+    bool answered = attempt->http_status || attempt->grpc_status;
+    return p->idempotent && r == -UNAVAILABLE && !answered && withdraw(p->up, STAT_RETRY_BROKEN);
+}
+
+static const struct traffic_rule *rule_of(const struct peers *p)
+{
+    return p->rule ? p->rule : traffic_defaults();
+}
+
+static str space_of(const struct peers *p)
+{
+    return p->namespace_.n ? p->namespace_ : str_c(p->b->namespace_);
+}
+
+/* The next one, with a reference; NULL with *ret_r = 0: all have been tried. */
+CO static struct peer *next(struct peers *p, const struct traffic_rule *rule, const struct tried *t,
+                            int *ret_r, struct error *err)
+{
+    struct invoker *i = p->b->invoker;
+    const struct fleet *f;
+    *ret_r = resolve(i->resolved, p->b, p->app_id, space_of(p), &f, err);
+    if (*ret_r < 0)
+        return NULL;
+    uint64_t now = clock_now_ns();
+    if (!p->up) { /* the call's first try */
+        p->up = upstream_ref(f->up);
+        budget_deposit(&p->up->retries, now);
+    }
+    upstream_sweep(&i->instances, f->up, rule, f->peer, f->n, now);
+    struct peer *peer = choose(p, rule, f, t, now);
+    return peer ? peer_ref(peer) : NULL;
+}
+
+CO int peers_ask(struct peers *p, struct guard_attempt *attempt, struct error *err)
+{
+    const struct traffic_rule *rule = rule_of(p);
+    struct tried tried = { .n = 0 };
+    struct peer_asked asked;
     int r = -UNAVAILABLE;
-    for (size_t n = 0; n < PEERS_TRIED && asked.unsent; n++) {
+    do {
         struct error cause = { 0 };
-        int found = resolve(cache, p->b, p->app_id, space, &tried[n], n ? &cause : err);
-        if (found < 0 || was_tried(tried, n, &tried[n]))
-            return n ? r : found; /* the error of the first peer stands */
+        int found;
+        struct peer *peer = next(p, rule, &tried, &found, tried.n ? &cause : err);
+        if (!peer) {
+            r = tried.n ? r : found; /* the error of the last one asked stands */
+            break;
+        }
         if (err)
             *err = (struct error){ 0 };
-        asked = (struct peer_asked){ 0 };
-        r = p->ask(p->arg, &tried[n], &asked, attempt, err);
-        if (asked.gone || asked.unsent)
-            resolve_failed(cache, p->app_id, space, &tried[n], asked.gone);
-        else
-            resolve_learn(cache, p->app_id, space, &tried[n]);
-    }
+        *attempt = (struct guard_attempt){ .number = attempt->number, .stop = attempt->stop };
+        tried.v[tried.n++] = peer;
+        r = ask_one(p, rule, peer, &asked, attempt, err);
+        attempt->budget = &p->up->retries;
+        if (asked.gone)
+            resolve_again(p->b->invoker->resolved, p->app_id, space_of(p));
+    } while (may_go_on(p, rule, r, &asked, attempt, tried.n));
+    for (size_t i = 0; i < tried.n; i++)
+        peer_unref(tried.v[i]);
     return r;
+}
+
+CO int peers_ask_other(struct peers *p, uint64_t but, struct guard_attempt *attempt,
+                       struct error *err)
+{
+    const struct traffic_rule *rule = rule_of(p);
+    const struct fleet *f;
+    struct candidates c = { .n = 0 };
+    struct peer_asked asked;
+    int r = resolve(p->b->invoker->resolved, p->b, p->app_id, space_of(p), &f, err);
+    if (r < 0)
+        return r;
+    uint64_t now = clock_now_ns();
+    for (size_t i = 0; i < f->n; i++) {
+        uint32_t weight = weight_of(&rule->outlier, f->peer[i], now);
+        if (weight && f->peer[i]->hash != but)
+            add(&c, f->peer[i], weight);
+    }
+    if (!c.n)
+        return fail(err, NOT_FOUND, NULL, "no other instance is in service");
+    struct peer *peer = peer_ref(by_load(&c, now));
+    r = ask_one(p, rule, peer, &asked, attempt, err);
+    peer_unref(peer);
+    return r;
+}
+
+void peers_done(struct peers *p)
+{
+    upstream_unref(TAKE(p->up));
 }
 
 struct policy *peers_builtin(struct blocks *b, str app_id)

@@ -1,6 +1,8 @@
-/* peers.h — one try of a call at an app's sidecars: at one of them, and where nothing could be
- * sent, at once at others. Owner:  the caller's frame.   Thread: any worker. Failure: that of the
- * last one asked. Limit: PEERS_TRIED instances a try. */
+/* peers.h — one try of a call at an app's sidecars: which of them gets it, and at once another one
+ * where that is safe: nothing was sent, or the connection broke before an answer and the method is
+ * idempotent, or it was shed there; the latter two within the app's retry budget.
+ * Owner:  the caller's frame.   Thread: any worker. Failure: that of the last one asked.
+ * Limit: PEERS_TRIED instances a try. */
 #pragma once
 
 #include "block/guard.h"
@@ -11,6 +13,8 @@ enum { PEERS_TRIED = 3 };
 struct peer_asked { /* what asking one has shown */
     bool unsent;    /* nothing was sent: another may be asked */
     bool gone;      /* nobody of that app is at the address any more */
+    bool shed;      /* refused by overload control before anything was done */
+    int load;       /* utilisation that it reported, permille; negative = none */
 };
 
 struct peers {
@@ -19,8 +23,21 @@ struct peers {
     CO int (*ask)(void *arg, struct peer *peer, struct peer_asked *ret,
                   struct guard_attempt *attempt, struct error *err);
     void *arg;
+    const struct traffic_rule *rule; /* NULL = the defaults */
+    uint64_t key;                    /* of consistent hashing; 0 = none */
+    uint64_t sticky;                 /* hash of the wanted instance's address; 0 = none */
+    uint64_t method;                 /* whose latency it is: a hash */
+    bool idempotent;                 /* and its request can be sent again */
+    bool open_ended;                 /* how long it takes says nothing: it may be a stream */
+    uint64_t chosen;                 /* out: hash of the last one's address */
+    struct upstream *up;             /* out, a reference: peers_done() */
 };
-CO int peers_ask(const struct peers *p, struct guard_attempt *attempt, struct error *err) WUR;
+/* After the last try of the call. */
+void peers_done(struct peers *p);
+CO int peers_ask(struct peers *p, struct guard_attempt *attempt, struct error *err) WUR;
+/* The same at one other instance than `but`, for a copy; -NOT_FOUND: there is none in service. */
+CO int peers_ask_other(struct peers *p, uint64_t but, struct guard_attempt *attempt,
+                       struct error *err) WUR;
 
 /* Around all tries: the policy of targets.apps or the defaults, and outside of it the contract's
  * built-in retries, which an entry in targets.apps switches off (surprise 41). NULL = none. */

@@ -5,6 +5,7 @@
 #include "block/invoke.h"
 #include "block/observe.h"
 #include "block/peers.h"
+#include "block/traffic.h"
 #include "http/grpc.h"
 #include "http/splice.h"
 
@@ -16,6 +17,7 @@ struct forward {
     str app_id, namespace_;
     str endpoint; /* "id:/package.Service/Method": what breakers are kept by */
     struct policy *policy;
+    struct peers peers;
     bool start_only; /* a try ends when the call has been started */
     bool hold;       /* a failure isn't passed on before its last try */
     bool once;       /* the one message below is all there may be */
@@ -153,6 +155,7 @@ CO static int pass(struct forward *f, struct guard_attempt *attempt, struct erro
         http_call_free(TAKE(f->call));
         return splice_failed(f, r, err);
     }
+    attempt->grpc_status = (int)f->status.code;
     if (f->status.code != OK && f->hold && !x->started)
         return fail(err, f->status.code, NULL, STR_FMT, STR_ARG(f->status.message));
     attempt->fatal = true; /* whatever it was: it's on its way */
@@ -191,8 +194,7 @@ CO static int ask_peer(void *arg, struct peer *peer, struct peer_asked *ret,
 CO static int try_peers(void *arg, struct guard_attempt *attempt, struct error *err)
 {
     struct forward *f = arg;
-    const struct peers p = { f->p->b, f->app_id, f->namespace_, ask_peer, f };
-    return peers_ask(&p, attempt, err);
+    return peers_ask(&f->peers, attempt, err);
 }
 
 /* The message that may be sent again: whole, and the only one. */
@@ -229,7 +231,8 @@ CO static int conclude(struct forward *f, int r, struct error *err)
     return f->p->x->ended ? 0 : r;
 }
 
-CO static int forward_remote(struct forward *f, struct error *err)
+CO static int forward_remote(struct forward *f, const struct traffic_call *traffic,
+                             struct error *err)
 {
     const struct proxy_call *p = f->p;
     struct http_headers *h = &f->req.headers;
@@ -245,6 +248,18 @@ CO static int forward_remote(struct forward *f, struct error *err)
     f->start_only = f->policy && p->stream;
     f->hold = f->policy && !p->stream;
     f->once = f->hold && f->policy->retry;
+    f->peers = (struct peers){
+        .b = p->b,
+        .app_id = f->app_id,
+        .namespace_ = f->namespace_,
+        .ask = ask_peer,
+        .arg = f,
+        .rule = traffic->rule,
+        .key = traffic->key,
+        .method = traffic->method,
+        .open_ended = !f->once,
+        .idempotent = f->once && http_is_idempotent(&p->x->req),
+    };
     int r = f->once ? read_first(f, err) : 0;
     if (r >= 0)
         r = guard_call(f->policy, f->endpoint, try_peers, f, err);
@@ -299,10 +314,15 @@ CO int proxy_to(struct proxy_call *p, str app_id, struct error *err)
         return proxy_to_app(p, err);
     uint64_t start = clock_now_ns();
     struct forward f;
+    struct traffic_call traffic;
     int r = init(&f, p, app_id, err);
+    traffic_begin(&traffic, p->b, f.app_id, &p->x->req, p->path, true);
+    f.app_id = traffic.app_id;
     if (r >= 0)
-        r = forward_remote(&f, err);
+        r = forward_remote(&f, &traffic, err);
+    peers_done(&f.peers);
     observe_call(str_c(p->b->app_id), f.app_id, start, r < 0 || f.status.code != OK);
+    traffic_end(&traffic);
     http_call_free(f.call);
     p->status = f.status.code;
     return r;

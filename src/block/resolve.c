@@ -1,7 +1,6 @@
 #include "block/resolve.h"
 
 #include "base/clock.h"
-#include "base/id.h"
 #include "base/map.h"
 #include "base/mem.h"
 #include "loop/worker.h"
@@ -9,24 +8,29 @@
 #include <stdio.h>
 
 enum { WORKERS_MAX = 64, TRIES = 5, ARENA_MAX = 64 << 10, KEY_MAX = 512 };
-static const uint64_t KEEP_NS = 3000000000u, BAD_NS = 1000000000u;
-
-struct entry {
-    struct peer peer[RESOLVE_ADDRESSES];
-    size_t n, next;
-    uint64_t until_ns; /* then the resolver is asked again */
-};
+static const uint64_t KEEP_NS = 3000000000u, AGAIN_NS = 1000000000u;
 
 struct resolve_cache {
-    struct map map[WORKERS_MAX]; /* "namespace/app id" → entry, one map a worker */
+    struct instances *table;
+    struct map map[WORKERS_MAX]; /* "namespace/app id" → struct fleet, one map a worker */
 };
 
-struct resolve_cache *resolve_cache_new(void)
+struct resolve_cache *resolve_cache_new(struct instances *t)
 {
     struct resolve_cache *c = mem_zalloc(sizeof *c);
     for (size_t i = 0; c && i < WORKERS_MAX; i++)
         map_init(&c->map[i], RESOLVE_IDS);
+    if (c)
+        c->table = t;
     return c;
+}
+
+static void fleet_free(struct fleet *f)
+{
+    for (size_t i = 0; f && i < f->n; i++)
+        peer_unref(f->peer[i]);
+    upstream_unref(f ? f->up : NULL);
+    mem_free(f);
 }
 
 void resolve_cache_free(struct resolve_cache *c)
@@ -34,7 +38,7 @@ void resolve_cache_free(struct resolve_cache *c)
     for (size_t i = 0; c && i < WORKERS_MAX; i++) {
         struct map_entry *e;
         for (size_t at = 0; (e = map_next(&c->map[i], &at));)
-            mem_free(e->value);
+            fleet_free(e->value);
         map_done(&c->map[i]);
     }
     mem_free(c);
@@ -60,7 +64,7 @@ static struct key key_of(str app_id, str namespace_)
     return k;
 }
 
-static struct entry *find(struct resolve_cache *c, const struct key *k)
+static struct fleet *find(struct resolve_cache *c, const struct key *k)
 {
     return map_get(my_map(c), str_of(k->text, k->n));
 }
@@ -71,36 +75,30 @@ static void make_room(struct map *m)
     size_t at = 0;
     struct map_entry *first = map_count(m) < RESOLVE_IDS ? NULL : map_next(m, &at);
     if (first)
-        mem_free(map_remove(m, first->key));
+        fleet_free(map_remove(m, first->key));
 }
 
-/* Takes the resolver's answer over, keeping what is known of addresses that are still there. */
-static int update(struct resolve_cache *c, const struct key *k, const struct registration *found,
-                  size_t n)
+/* Takes the resolver's answer over. */
+static int update(struct resolve_cache *c, const struct key *k, str app_id, str namespace_,
+                  const struct registration *found, size_t n)
 {
-    struct entry *old = find(c, k);
-    struct entry *e = mem_zalloc(sizeof *e);
-    if (!e)
+    uint64_t now = clock_now_ns();
+    struct fleet *old = find(c, k), *f = mem_zalloc(sizeof *f);
+    if (!f)
         return -EXHAUSTED;
-    for (size_t i = 0; i < min_size(n, RESOLVE_ADDRESSES); i++) {
-        str address = found[i].address;
-        if (address.n >= sizeof e->peer[0].address)
-            continue; /* not ip:port */
-        struct peer *p = &e->peer[e->n++];
-        snprintf(p->address, sizeof p->address, STR_FMT, STR_ARG(address));
-        for (size_t j = 0; old && j < old->n; j++)
-            if (str_eq(str_c(old->peer[j].address), address))
-                *p = old->peer[j];
+    f->until_ns = now + KEEP_NS;
+    f->up = instances_get(c->table, app_id, namespace_, now);
+    if (!f->up || upstream_update(c->table, f->up, found, n, now, f->peer, &f->n) < 0) {
+        fleet_free(f);
+        return -EXHAUSTED;
     }
-    e->next = e->n ? id_random() % e->n : 0;
-    e->until_ns = clock_now_ns() + KEEP_NS;
     if (!old)
         make_room(my_map(c));
-    if (map_put(my_map(c), str_of(k->text, k->n), e, NULL) < 0) {
-        mem_free(e);
+    if (map_put(my_map(c), str_of(k->text, k->n), f, NULL) < 0) {
+        fleet_free(f);
         return -EXHAUSTED;
     }
-    mem_free(old);
+    fleet_free(old);
     return 0;
 }
 
@@ -125,75 +123,49 @@ CO static int ask(struct resolve_cache *c, struct blocks *b, const struct key *k
     }
     if (r >= 0 && !n)
         r = fail(err, UNAVAILABLE, NULL, "couldn't find service: " STR_FMT, STR_ARG(app_id));
-    if (r >= 0 && update(c, k, found, n) < 0)
+    if (r >= 0 && update(c, k, app_id, namespace_, found, n) < 0)
         r = fail(err, EXHAUSTED, NULL, "out of memory");
     arena_done(&arena);
     return r;
 }
 
+/* Nobody is known, or it's time to ask again. */
+CO static int refresh(struct resolve_cache *c, struct blocks *b, const struct key *k, str app_id,
+                      str namespace_, struct fleet **ret, struct error *err)
+{
+    struct error cause = { 0 };
+    if (*ret)
+        (*ret)->until_ns =
+            clock_now_ns() + AGAIN_NS; /* one asks, the others go on with what was known */
+    int r = ask(c, b, k, app_id, namespace_, &cause);
+    *ret = find(c, k); /* others may have replaced it while we waited */
+    /* With an old answer at hand a resolver that fails is no reason to fail. */
+    if (r < 0 && (!*ret || !(*ret)->n))
+        return fail(err, cause.code ? cause.code : (enum code) - r, NULL, "%s",
+                    cause.code ? cause.text : "the name resolution was interrupted");
+    return 0;
+}
+
 CO int resolve(struct resolve_cache *c, struct blocks *b, str app_id, str namespace_,
-               struct peer *ret, struct error *err)
-{
-    uint64_t now = clock_now_ns();
-    struct key k = key_of(app_id, namespace_);
-    struct entry *e = find(c, &k);
-    if (!e || now >= e->until_ns) {
-        struct error cause = { 0 };
-        if (e)
-            e->until_ns = now + BAD_NS; /* one asks, the others go on with what was known */
-        int r = ask(c, b, &k, app_id, namespace_, &cause);
-        e = find(c, &k); /* others may have replaced it while we waited */
-        if (r < 0 && (!e || !e->n))
-            return fail(err, cause.code ? cause.code : (enum code) - r, NULL, "%s",
-                        cause.code ? cause.text : "the name resolution was interrupted");
-        /* With an old answer at hand a resolver that fails is no reason to fail. */
-        now = clock_now_ns();
-    }
-    for (size_t i = 0; i < e->n; i++) {
-        struct peer *p = &e->peer[(e->next + i) % e->n];
-        if (p->bad_until_ns <= now || i + 1 == e->n) {
-            e->next = (e->next + i + 1) % e->n;
-            *ret = *p;
-            return 0;
-        }
-    }
-    return fail(err, UNAVAILABLE, NULL, "couldn't find service: " STR_FMT, STR_ARG(app_id));
-}
-
-static struct peer *known(struct resolve_cache *c, str app_id, str namespace_,
-                          const struct peer *peer, struct entry **ret_entry)
+               const struct fleet **ret, struct error *err)
 {
     struct key k = key_of(app_id, namespace_);
-    struct entry *e = find(c, &k);
-    for (size_t i = 0; e && i < e->n; i++)
-        if (str_eq(str_c(e->peer[i].address), str_c(peer->address))) {
-            *ret_entry = e;
-            return &e->peer[i];
-        }
-    return NULL;
+    struct fleet *f = find(c, &k);
+    int r = 0;
+    if (!f || clock_now_ns() >= f->until_ns)
+        r = refresh(c, b, &k, app_id, namespace_, &f, err);
+    if (r < 0)
+        return r;
+    if (!f->n)
+        return fail(err, UNAVAILABLE, NULL, "couldn't find service: " STR_FMT, STR_ARG(app_id));
+    *ret = f;
+    return 0;
 }
 
-void resolve_learn(struct resolve_cache *c, str app_id, str namespace_, const struct peer *peer)
+void resolve_again(struct resolve_cache *c, str app_id, str namespace_)
 {
-    struct entry *e;
-    struct peer *p = known(c, app_id, namespace_, peer, &e);
-    if (p) {
-        p->direct = peer->direct;
-        p->bad_until_ns = 0;
-    }
-}
-
-void resolve_failed(struct resolve_cache *c, str app_id, str namespace_, const struct peer *peer,
-                    bool gone)
-{
-    struct entry *e;
-    struct peer *p = known(c, app_id, namespace_, peer, &e);
-    if (!p)
-        return;
-    uint64_t now = clock_now_ns();
-    p->bad_until_ns = now + BAD_NS;
-    if (!gone)
-        return;
-    p->direct = false; /* whoever takes this address next may be another program */
-    e->until_ns = now;
+    struct key k = key_of(app_id, namespace_);
+    struct fleet *f = find(c, &k);
+    if (f)
+        f->until_ns = 0;
 }

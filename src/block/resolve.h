@@ -1,5 +1,6 @@
-/* resolve.h — from an app id to the address of one of its sidecars.
- * Owner:  the invoker; answers are kept per worker, so that a call takes no lock.
+/* resolve.h — from an app id to its instances, as a worker sees them.
+ * Owner:  the invoker; answers are kept per worker, so that a call takes no lock. What is known of
+ * an instance is shared by all of them: instances.h.
  * Thread: any worker.
  * Failure: -UNAVAILABLE nobody is registered under that id (after asking the resolver a few times).
  * Limits: RESOLVE_IDS ids a worker (then the one that came first goes), RESOLVE_ADDRESSES addresses
@@ -7,26 +8,25 @@
 #pragma once
 
 #include "block/block.h"
+#include "block/instances.h"
 
-enum { RESOLVE_IDS = 1000, RESOLVE_ADDRESSES = 64 };
+enum { RESOLVE_IDS = 1000, RESOLVE_ADDRESSES = INSTANCES_MAX };
 
 struct resolve_cache;
-struct resolve_cache *resolve_cache_new(void) WUR;
+struct resolve_cache *resolve_cache_new(struct instances *t) WUR;
 void resolve_cache_free(struct resolve_cache *c);
 
-/* What we learnt about one instance of an app: lives as long as its worker's cache entry. */
-struct peer {
-    char address[64];      /* "10.0.0.7:50002" */
-    bool direct;           /* a Proa: takes calls as plain HTTP/1.1 on its internal port */
-    uint64_t bad_until_ns; /* failed lately: others are tried first */
+/* A worker's view of an app; of others' references it has its own. */
+struct fleet {
+    struct upstream *up;
+    struct peer *peer[RESOLVE_ADDRESSES];
+    size_t n;          /* at least 1 */
+    uint64_t until_ns; /* then the resolver is asked again */
 };
 
-/* Copies the next peer of the app, round robin, those that failed lately last. */
+/* *ret is good until the next suspension. */
 CO int resolve(struct resolve_cache *c, struct blocks *b, str app_id, str namespace_,
-               struct peer *ret, struct error *err) WUR;
-/* Remembers what a call has shown about an address. */
-void resolve_learn(struct resolve_cache *c, str app_id, str namespace_, const struct peer *peer);
-/* Avoid this peer for a second. gone: the address itself is dead or another's, ask the resolver
- * again. */
-void resolve_failed(struct resolve_cache *c, str app_id, str namespace_, const struct peer *peer,
-                    bool gone);
+               const struct fleet **ret, struct error *err) WUR;
+/* An address has turned out to be dead, or another's: the resolver is asked again at the next call.
+ */
+void resolve_again(struct resolve_cache *c, str app_id, str namespace_);

@@ -9,6 +9,7 @@
 #include "component/bind.h"
 #include "component/config.h"
 #include "policy/resiliency.h"
+#include "policy/traffic.h"
 
 enum { RESOURCE_FILE_MAX = 4 << 20, RESOURCE_FILES_MAX = 10000, RESOURCES_MAX = 256 << 20 };
 
@@ -94,11 +95,13 @@ struct resources {
     struct endpoint_resource *endpoint;
     struct custom_resource *custom;
     struct resiliency_spec **resiliency;
-    size_t n_components, n_subscriptions, n_endpoints, n_customs, n_resiliencies;
+    struct traffic_spec **traffic;
+    size_t n_components, n_subscriptions, n_endpoints, n_customs, n_resiliencies, n_traffics;
     struct configuration config;
     struct diags diags;
-    uint64_t rest_hash; /* of what can't be changed while running: all but Components and
-                           Subscriptions */
+    uint64_t rest_hash; /* of what can't be changed while running: all but Components, Subscriptions
+                           and what is in .live_hash */
+    uint64_t live_hash; /* of kinds that count at once when the snapshot is swapped: block/live.h */
     const char *fatal;  /* NULL = usable; else what must stop the start, lines joined by '\n' */
     struct arena arena;
     atomic_uint refs;

@@ -21,6 +21,7 @@ static void load_custom(struct loader *l, struct document *d)
 static const struct kind {
     const char *api_version, *name;
     void (*load)(struct loader *l, struct document *d); /* NULL: known, but not from here */
+    bool live; /* a changed one counts at once: block/live.h */
 } kinds[] = {
     { "dapr.io/v1alpha1", "Component", load_component },
     { "dapr.io/v1alpha1", "Subscription", load_subscription },
@@ -32,7 +33,7 @@ static const struct kind {
     { "dapr.io/v1alpha1", "WorkflowAccessPolicy", NULL },
     { "proa.dev/v1alpha1", "Cache", load_custom },
     { "proa.dev/v1alpha1", "Shards", load_custom },
-    { "proa.dev/v1alpha1", "Traffic", load_custom },
+    { "proa.dev/v1alpha1", "Traffic", load_traffic, .live = true },
     { "proa.dev/v1alpha1", "Overload", load_custom },
     { "proa.dev/v1alpha1", "Scale", load_custom },
 };
@@ -168,8 +169,10 @@ static void load_document(struct loader *l, const struct yaml_source *src)
     if (!check_name(&d))
         return;
     d.head.hash = node_hash(d.node);
-    if (kind->load != load_component && kind->load != load_subscription)
-        r->rest_hash += d.head.hash; /* files come in any order */
+    if (kind->live) /* files come in any order: sums */
+        r->live_hash += d.head.hash;
+    else if (kind->load != load_component && kind->load != load_subscription)
+        r->rest_hash += d.head.hash;
     kind->load(l, &d);
 }
 
@@ -269,6 +272,8 @@ static bool take_lists(struct loader *l)
     r->n_customs = l->custom.n;
     r->resiliency = l->resiliency.v;
     r->n_resiliencies = l->resiliency.n;
+    r->traffic = l->traffic.v;
+    r->n_traffics = l->traffic.n;
     str fatal = buf_str(&l->fatal);
     if (fatal.n && !(r->fatal = arena_cstr(&r->arena, fatal)))
         return false;

@@ -278,16 +278,6 @@ CO static int call_end(struct http_call *base, const struct http_headers *traile
     return r;
 }
 
-/* Methods that may be sent twice: RFC 9110 section 9.2.2. */
-static bool idempotent(const struct http_request *req)
-{
-    static const str method[] = { S("GET"), S("HEAD"), S("PUT"), S("DELETE"), S("OPTIONS") };
-    for (size_t i = 0; i < COUNT(method); i++)
-        if (str_eq(req->method, method[i]))
-            return true;
-    return http_headers_has(&req->headers, S("Idempotency-Key"));
-}
-
 static bool may_have_body(str method)
 {
     return str_eq(method, S("POST")) || str_eq(method, S("PUT")) || str_eq(method, S("PATCH"));
@@ -352,7 +342,7 @@ CO static int start(struct h1_call *c, const struct http_request *req, str body,
     r = connect_and_send(c, body, err);
     if (r < 0)
         return r;
-    if (c->base.reused && end && body.n <= REPLAY_MAX && idempotent(req)) {
+    if (c->base.reused && end && body.n <= REPLAY_MAX && http_is_idempotent(req)) {
         c->copy = body.n ? arena_dup(&c->arena, body) : S("");
         c->replay = c->copy.p;
     }

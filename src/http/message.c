@@ -242,3 +242,12 @@ str http_status_text(int status, char to[3])
     to[2] = (char)('0' + status % 10);
     return str_of(to, 3);
 }
+
+bool http_is_idempotent(const struct http_request *req)
+{
+    static const str method[] = { S("GET"), S("HEAD"), S("PUT"), S("DELETE"), S("OPTIONS") };
+    for (size_t i = 0; i < COUNT(method); i++)
+        if (str_eq(req->method, method[i]))
+            return true;
+    return http_headers_has(&req->headers, S("Idempotency-Key"));
+}

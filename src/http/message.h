@@ -42,6 +42,10 @@ struct http_request {
         content_length; /* -1: not known before the end (chunked, or h2 without content-length) */
 };
 
+/* Whether the request may be sent twice: its method (RFC 9110 section 9.2.2), or an
+ * Idempotency-Key. */
+bool http_is_idempotent(const struct http_request *req);
+
 size_t http_token_span(const char *p, size_t n); /* how many bytes from p on are token characters */
 const char *http_reason(int status);             /* "Not Found", "" when unknown */
 /* The three digits of a status, in to. */

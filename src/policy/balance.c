@@ -19,6 +19,59 @@ size_t balance_least_of_two(const uint32_t *load, size_t n, uint64_t random)
     return load[b] < load[a] ? b : a;
 }
 
+uint32_t balance_load(uint32_t in_flight, uint32_t utilisation)
+{
+    enum { FULL = 1000, HEADROOM = 100 }; /* the factor goes from 1 to 11 */
+    uint64_t left = FULL + HEADROOM - (utilisation < FULL ? utilisation : FULL);
+    uint64_t load = ((uint64_t)in_flight + 1) * 100 * (FULL + HEADROOM) / left;
+    return load < UINT32_MAX ? (uint32_t)load : UINT32_MAX;
+}
+
+static uint64_t sum_but(const uint32_t *weight, size_t n, size_t but)
+{
+    uint64_t sum = 0;
+    for (size_t i = 0; i < n; i++)
+        sum += i == but ? 0 : weight[i];
+    return sum;
+}
+
+/* One that isn't `but` (n = any), by 32 uniform bits; with total 0 all are alike. */
+static size_t draw(const uint32_t *weight, size_t n, size_t but, uint32_t random)
+{
+    uint64_t total = sum_but(weight, n, but);
+    if (!total) {
+        size_t i = (size_t)(random * (uint64_t)(n - (but < n)) >> 32);
+        return i + (but < n && i >= but);
+    }
+    uint64_t at = (uint64_t)((double)random / 4294967296.0 * (double)total);
+    size_t last = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (i == but || !weight[i])
+            continue;
+        if (at < weight[i])
+            return i;
+        at -= weight[i];
+        last = i;
+    }
+    return last;
+}
+
+size_t balance_weighted(const uint32_t *weight, size_t n, uint64_t random)
+{
+    PRE(n >= 1);
+    return draw(weight, n, n, (uint32_t)(random >> 32));
+}
+
+size_t balance_weighted_two(const uint32_t *weight, const uint32_t *load, size_t n, uint64_t random)
+{
+    PRE(n >= 1 && n < UINT32_MAX);
+    size_t a = draw(weight, n, n, (uint32_t)(random >> 32));
+    if (n == 1 || !sum_but(weight, n, a) != !weight[a])
+        return a; /* no other one has a weight */
+    size_t b = draw(weight, n, a, (uint32_t)random);
+    return load[b] < load[a] ? b : a;
+}
+
 /* Mixes node and key so that each node ranks all keys in an order of its own (the finaliser of
  * SplitMix64). */
 static uint64_t weight(uint64_t node, uint64_t key)

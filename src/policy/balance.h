@@ -12,6 +12,19 @@ size_t balance_round_robin(_Atomic uint32_t *next, size_t n);
 /* The less loaded one of two that are drawn by random (64 uniform bits). */
 size_t balance_least_of_two(const uint32_t *load, size_t n, uint64_t random);
 
+/* How busy an instance is, for those below: calls of ours in flight there, and the utilisation in
+ * permille that it reports itself, which covers what others send: the waiting time of a queue grows
+ * with 1 / (1 - utilisation). */
+uint32_t balance_load(uint32_t in_flight, uint32_t utilisation);
+
+/* The less loaded one of two that are drawn by random (64 uniform bits) in proportion to their
+ * weights; without any weight all are alike. */
+size_t balance_weighted_two(const uint32_t *weight, const uint32_t *load, size_t n,
+                            uint64_t random);
+
+/* The one of n whose turn it is in proportion to the weights, by random bits or by a key's hash. */
+size_t balance_weighted(const uint32_t *weight, size_t n, uint64_t random);
+
 /* The same key goes to the same node, and when a node comes or goes only its share of the keys
  * moves (highest random weight). node[i] = hash_stable(name), key = hash_stable(key). */
 size_t balance_rendezvous(const uint64_t *node, size_t n, uint64_t key);

@@ -1,54 +1,56 @@
 #include "policy/budget.h"
 
-enum { UNIT = 1000 };
-
-void budget_init(struct budget *b, const struct budget_config *config, uint64_t now_ns)
+void budget_init(struct budget *b, const struct budget_config *config)
 {
     double ratio = config->ratio > 0 ? config->ratio : 0.2;
-    double floor = config->min_per_s < 0 ? 0 : config->min_per_s > 0 ? config->min_per_s : 10;
+    double floor = config->min_per_s < 0 ? 0 : config->min_per_s > 0 ? config->min_per_s : 3;
     uint64_t ttl = config->ttl_ns ? config->ttl_ns : SEC(10);
     *b = (struct budget){
-        .per_retry = (int64_t)(UNIT / (ratio < 1 ? ratio : 1)),
+        .permille = (uint32_t)((ratio < 1 ? ratio : 1) * 1000 + 0.5),
+        .floor = (uint32_t)(floor * (double)ttl / 1e9 + 0.5),
         .slot_ns = ttl / BUDGET_SLOTS ? ttl / BUDGET_SLOTS : 1,
     };
-    b->reserve = (int64_t)(floor * (double)ttl / 1e9 * (double)b->per_retry);
-    b->slot = now_ns / b->slot_ns;
-    pthread_mutex_init(&b->lock, NULL);
 }
 
-void budget_done(struct budget *b)
+/* How many slots ago cell was last counted in; negative when the clock went back since. */
+static int32_t age(uint64_t cell, uint32_t slot)
 {
-    pthread_mutex_destroy(&b->lock);
+    return (int32_t)(slot - (uint32_t)(cell >> 32));
 }
 
-/* Forgets the slots that have passed; a clock that stands or goes back changes nothing. */
-static void catch_up(struct budget *b, uint64_t now_ns)
+static void count(_Atomic uint64_t *cells, uint32_t slot)
 {
-    uint64_t slot = now_ns / b->slot_ns;
-    for (int i = 0; b->slot < slot && i < BUDGET_SLOTS; i++)
-        b->balance[++b->slot % BUDGET_SLOTS] = 0;
-    if (b->slot < slot)
-        b->slot = slot;
+    _Atomic uint64_t *cell = &cells[slot % BUDGET_SLOTS];
+    uint64_t old = atomic_load_explicit(cell, memory_order_relaxed), new;
+    do
+        new = age(old, slot) > 0 ? (uint64_t)slot << 32 | 1 : old + 1;
+    while (!atomic_compare_exchange_weak_explicit(cell, &old, new, memory_order_relaxed,
+                                                  memory_order_relaxed));
+}
+
+static uint64_t sum(const _Atomic uint64_t *cells, uint32_t slot)
+{
+    uint64_t n = 0;
+    for (int i = 0; i < BUDGET_SLOTS; i++) {
+        uint64_t cell = atomic_load_explicit(&cells[i], memory_order_relaxed);
+        if (age(cell, slot) < BUDGET_SLOTS)
+            n += (uint32_t)cell;
+    }
+    return n;
 }
 
 void budget_deposit(struct budget *b, uint64_t now_ns)
 {
-    pthread_mutex_lock(&b->lock);
-    catch_up(b, now_ns);
-    b->balance[b->slot % BUDGET_SLOTS] += UNIT;
-    pthread_mutex_unlock(&b->lock);
+    count(b->calls, (uint32_t)(now_ns / b->slot_ns));
 }
 
 bool budget_withdraw(struct budget *b, uint64_t now_ns)
 {
-    pthread_mutex_lock(&b->lock);
-    catch_up(b, now_ns);
-    int64_t sum = b->reserve;
-    for (int i = 0; i < BUDGET_SLOTS; i++)
-        sum += b->balance[i];
-    bool granted = sum >= b->per_retry;
-    if (granted)
-        b->balance[b->slot % BUDGET_SLOTS] -= b->per_retry;
-    pthread_mutex_unlock(&b->lock);
-    return granted;
+    uint32_t slot = (uint32_t)(now_ns / b->slot_ns);
+    uint64_t share =
+        sum(b->calls, slot) * atomic_load_explicit(&b->permille, memory_order_relaxed) / 1000;
+    if (sum(b->retries, slot) >= (share > b->floor ? share : b->floor))
+        return false;
+    count(b->retries, slot);
+    return true;
 }

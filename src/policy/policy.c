@@ -27,6 +27,10 @@ void policy_begin(struct policy_run *run, struct policy *p, str endpoint, uint64
     run->breaker = policy_breaker(p, endpoint, now_ns);
     if (p->retry)
         retry_start(p->retry, &run->retry, now_ns);
+    if (p->has_budget) {
+        run->budget = &p->budget;
+        budget_deposit(run->budget, now_ns);
+    }
     count_use(p, run->breaker, now_ns);
 }
 
@@ -39,8 +43,6 @@ int policy_attempt(struct policy_run *run, uint64_t now_ns, uint64_t *ret_timeou
         if (r < 0)
             return r;
     }
-    if (run->budget && !run->attempts)
-        budget_deposit(run->budget, now_ns);
     run->attempts++;
     run->inside = true;
     *ret_timeout_ns = run->policy ? run->policy->timeout_ns : 0;

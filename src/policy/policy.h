@@ -18,7 +18,8 @@
 struct policy_run {
     struct policy *policy;   /* NULL: one try, no limits */
     struct breaker *breaker; /* a reference, or NULL */
-    struct budget *budget;   /* may be set after policy_begin(): retries are drawn from it */
+    struct budget *budget;   /* the policy's; another may be set before policy_result(): retries
+                                are drawn from it */
     uint64_t ticket;
     struct retry_state retry;
     unsigned attempts; /* begun so far */

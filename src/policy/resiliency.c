@@ -166,6 +166,7 @@ struct effective {
     const struct retry_policy *retry;
     const struct breaker_config *breaker;
     size_t max_breakers;
+    bool budget;
 };
 
 static struct effective by_names(const struct resiliency *r, const struct policy_names *names)
@@ -204,6 +205,7 @@ static struct effective of_app(const struct resiliency *r, str id)
     }
     if (!e.max_breakers)
         e.max_breakers = BREAKERS_PER_APP;
+    e.budget = true;
     return e;
 }
 
@@ -225,6 +227,7 @@ static struct effective of_component(const struct resiliency *r, str name, const
         add_level(r, "", &e);
     }
     e.max_breakers = 1;
+    e.budget = true;
     return e;
 }
 
@@ -266,6 +269,9 @@ static struct policy *new_policy(struct resiliency *r, str key, str target,
     if (e->breaker)
         p->breaker = *e->breaker;
     p->flow = flow;
+    p->has_budget = p->retry && flow == POLICY_OUTBOUND && e->budget;
+    if (p->has_budget)
+        budget_init(&p->budget, &(struct budget_config){ 0 });
     p->target = str_of(label, target.n);
     p->breakers = breakers;
     *(r->last ? &r->last->next : &r->first) = p;

@@ -8,6 +8,7 @@
 #pragma once
 
 #include "policy/breaker.h"
+#include "policy/budget.h"
 #include "policy/retry.h"
 
 #include <stdatomic.h>
@@ -72,6 +73,10 @@ struct policy_stats {
 struct policy {
     uint64_t timeout_ns;              /* of one try; 0 = none */
     const struct retry_policy *retry; /* NULL = none */
+    /* Of calls to components and endpoints: retries may add 20 %. Deliveries wait for their app, so
+     * they have none, and calls to apps have one that is the app's: instances.h. */
+    bool has_budget;
+    struct budget budget;
     bool has_breaker;
     struct breaker_config breaker;
     enum policy_flow flow;

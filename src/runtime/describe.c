@@ -263,6 +263,32 @@ static void put_resources(struct runtime *r, struct json_w *w)
             put_resource(w, i);
 }
 
+static void put_breakers(struct runtime *r, struct json_w *w, uint64_t now)
+{
+    json_w_key(w, S("breakers"));
+    json_w_array(w);
+    instances_write_breakers(&r->blocks.invoker->instances, w, now);
+    for (struct policy *p = NULL; (p = policy_each(r->resiliency, p));) {
+        if (!p->has_breaker)
+            continue;
+        int state = atomic_load_explicit(&p->stats.breaker_state, memory_order_relaxed);
+        json_w_object(w);
+        json_w_kv(w, S("target"), p->target);
+        json_w_kv(w, S("state"), str_c(breaker_state_name((enum breaker_state)state)));
+        json_w_object_end(w);
+    }
+    json_w_array_end(w);
+}
+
+static void put_instances(struct runtime *r, struct json_w *w)
+{
+    uint64_t now = clock_now_ns();
+    if (!r->blocks.invoker)
+        return;
+    instances_write(&r->blocks.invoker->instances, w, now);
+    put_breakers(r, w, now);
+}
+
 CO void describe_feed(void *runtime, struct buf *out)
 {
     struct runtime *r = runtime;
@@ -288,6 +314,7 @@ CO void describe_feed(void *runtime, struct buf *out)
     json_w_array(&w);
     put_resources(r, &w);
     json_w_array_end(&w);
+    put_instances(r, &w);
     feed_write(&w);
     json_w_object_end(&w);
 }

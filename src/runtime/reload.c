@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "block/binding.h"
+#include "block/live.h"
 #include "component/config.h"
 #include "loop/watch.h"
 #include "loop/worker.h"
@@ -146,7 +147,7 @@ static void load_snapshot(void *arg)
 
 static uint64_t sum(const struct resources *r)
 {
-    uint64_t sum = r->rest_hash;
+    uint64_t sum = r->rest_hash + r->live_hash;
     for (size_t i = 0; i < r->n_components; i++)
         sum += r->component[i].head.hash;
     for (size_t i = 0; i < r->n_subscriptions; i++)
@@ -191,6 +192,11 @@ CO static void reload(struct runtime *r)
     else if (changed) {
         reload_components(r, job.ret);
         reload_subscriptions(r, job.ret);
+        if (job.ret->live_hash != r->live->live_hash) {
+            log_info(SCOPE, "Resources of proa.dev updated");
+            feed_event("info", "resources of proa.dev updated");
+        }
+        live_set(r->blocks.live, job.ret);
         resources_unref(r->live);
         r->live = TAKE(job.ret);
     }

@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "block/configuration.h"
+#include "block/live.h"
 #include "block/streaming.h"
 #include "format/duration.h"
 #include "loop/worker.h"
@@ -175,6 +176,10 @@ static int load_resources(struct runtime *r, struct error *err)
     r->resiliency = resiliency_new((const struct resiliency_spec *const *)r->resources->resiliency,
                                    r->resources->n_resiliencies, err);
     r->blocks.resources = r->resources;
+    r->blocks.live = live_new();
+    if (!r->blocks.live)
+        return fail(err, EXHAUSTED, NULL, "out of memory");
+    live_set(r->blocks.live, r->resources);
     r->blocks.resiliency = r->resiliency;
     r->blocks.trace_zero = !r->resources->config.loaded || r->resources->config.tracing.present;
     return r->resiliency ? 0 : fail(err, EXHAUSTED, NULL, "out of memory");
@@ -591,6 +596,7 @@ void runtime_free(struct runtime *r)
     app_free(r->app);
     api_free(r->api);
     resiliency_free(r->resiliency);
+    live_free(r->blocks.live);
     resources_unref(r->live);
     resources_unref(r->resources);
     for (size_t i = 0; i < r->n_attributes; i++) {
