@@ -230,16 +230,16 @@ CO int state_transact_rpc(struct grpc_call *c, const void *in, void **ret_out, s
 {
     const transact_request *q = in;
     struct instance *store;
-    struct kvs metadata;
+    struct state_transaction t = { .n = q->n_operations, .trace = c->trace };
     int r = state_find(c->b, pb_str(q->storename), &store, err);
     if (r < 0)
         return r;
-    struct state_write *w = arena_alloc(c->a, q->n_operations * sizeof *w);
-    if (!w || pb_kvs(c->a, q->metadata, q->n_metadata, &metadata) < 0)
+    t.w = arena_alloc(c->a, t.n * sizeof *t.w);
+    if (!t.w || pb_kvs(c->a, q->metadata, q->n_metadata, &t.metadata) < 0)
         return grpc_no_memory(err);
-    for (size_t i = 0; i < q->n_operations && r >= 0; i++)
-        r = read_operation(c, q->operations[i], &w[i], err);
-    return r < 0 ? r : block_state_transact(c->b, store, w, q->n_operations, metadata, c->a, err);
+    for (size_t i = 0; i < t.n && r >= 0; i++)
+        r = read_operation(c, q->operations[i], &t.w[i], err);
+    return r < 0 ? r : block_state_transact(c->b, store, &t, c->a, err);
 }
 
 /* ---- query ---- */

@@ -340,17 +340,16 @@ CO void state_transact_route(struct request *r)
         return;
     struct error err = { 0 };
     struct json root;
-    struct kvs metadata, url;
-    struct state_write *w = NULL;
-    size_t n = 0;
+    struct kvs url;
+    struct state_transaction t = { .trace = r->trace };
     int code = request_json(r, &root, &err);
     if (code >= 0)
         code = read_writes(r, json_get_fold(root, S("operations")), (struct kvs){ 0 },
-                           read_operation, "operations", &w, &n, &err);
+                           read_operation, "operations", &t.w, &t.n, &err);
     if (code >= 0 && (code = request_metadata(r, &url)) >= 0)
-        code = merge_metadata(r, json_get_fold(root, S("metadata")), url, &metadata);
+        code = merge_metadata(r, json_get_fold(root, S("metadata")), url, &t.metadata);
     if (code >= 0)
-        code = block_state_transact(r->b, store, w, n, metadata, r->a, &err);
+        code = block_state_transact(r->b, store, &t, r->a, &err);
     if (code < 0)
         reply_error(r->x, &err);
     else

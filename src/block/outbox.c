@@ -104,36 +104,44 @@ static void set_attributes(struct cloudevent_fields *f, struct cloudevent_extra 
     }
 }
 
-static int build_event(const struct blocks *b, const struct outbox *o, str id,
-                       const struct state_write *w, const struct state_write *told, struct arena *a,
-                       struct buf *out)
+struct telling {
+    const struct state_write *w, *told; /* told: whose value goes out */
+    str id;
+    const struct trace_context *trace;
+};
+
+static int build_event(const struct blocks *b, const struct outbox *o, const struct telling *e,
+                       struct arena *a, struct buf *out)
 {
     char time[RFC3339_MAX];
     size_t n = clock_rfc3339(clock_wall_ns(), true, 0, time);
-    str type = kvs_get(told->metadata, S("contentType"));
+    str type = kvs_get(e->told->metadata, S("contentType"));
+    str parent = publish_trace_parent(b, e->trace);
     struct cloudevent_extra *extra = arena_alloc(a, CLOUDEVENT_EXTRA_MAX * sizeof *extra);
     struct cloudevent_fields f = {
-        .id = id,
+        .id = e->id,
         .source = str_c(b->app_id),
         .time = str_of(time, n),
         .datacontenttype = type,
         .pubsubname = o->pubsub,
+        .traceid = parent, /* the whole of it, as in other events */
+        .traceparent = parent,
+        .tracestate = e->trace->state,
     };
-    if (!extra || payload_text(told, type, a, &f.data) < 0)
+    if (!extra || payload_text(e->told, type, a, &f.data) < 0)
         return -EXHAUSTED;
-    set_attributes(&f, extra, w->metadata);
+    set_attributes(&f, extra, e->w->metadata);
     return cloudevent_build(&f, out);
 }
 
 CO static int tell_one(struct blocks *b, const struct outbox *o, struct instance *pubsub,
-                       const struct state_write *w, const struct state_write *told, str id,
-                       struct arena *a, struct error *err)
+                       const struct telling *e, struct arena *a, struct error *err)
 {
     AUTO(buf_done) struct buf out;
     buf_init(&out, ENVELOPE_MAX);
     struct pubsub_message m = { .content_type = S("application/cloudevents+json") };
     m.topic = own_topic(b, pubsub, o->publish_topic, a);
-    if (!m.topic.p || build_event(b, o, id, w, told, a, &out) < 0)
+    if (!m.topic.p || build_event(b, o, e, a, &out) < 0)
         return fail(err, EXHAUSTED, NULL, "the event doesn't fit into memory");
     m.data = buf_str(&out);
     return block_publish_raw(b, pubsub, &m, err);
@@ -149,16 +157,15 @@ static str new_marker(struct arena *a)
     return str_of(id, MARKER_LEN);
 }
 
-CO static int tell_all(struct blocks *b, const struct outbox *o, const struct state_write *w,
-                       size_t n, struct state_write *to, size_t *ret_n, struct arena *a,
-                       struct error *err)
+CO static int tell_all(struct blocks *b, const struct outbox *o, const struct state_transaction *t,
+                       struct state_write *to, size_t *ret_n, struct arena *a, struct error *err)
 {
     struct instance *pubsub;
     size_t kept = 0;
     int r = find_pubsub(b, o->pubsub, &pubsub, err);
-    for (size_t i = 0; i < n; i++)
-        if (!is_projection(&w[i]))
-            to[kept++] = w[i];
+    for (size_t i = 0; i < t->n; i++)
+        if (!is_projection(&t->w[i]))
+            to[kept++] = t->w[i];
     *ret_n = kept;
     for (size_t i = 0; r >= 0 && i < kept; i++) {
         if (to[i].remove)
@@ -166,23 +173,24 @@ CO static int tell_all(struct blocks *b, const struct outbox *o, const struct st
         str id = new_marker(a);
         if (!id.p)
             return fail(err, EXHAUSTED, NULL, "out of memory");
-        r = tell_one(b, o, pubsub, &to[i], payload_of(w, n, &to[i]), id, a, err);
+        const struct telling e = { &to[i], payload_of(t->w, t->n, &to[i]), id, &t->trace };
+        r = tell_one(b, o, pubsub, &e, a, err);
         to[(*ret_n)++] = (struct state_write){ .key = id, .value = S("\"0\""), .json = true };
     }
     return r;
 }
 
-CO int outbox_prepare(struct blocks *b, const struct outbox *o, struct state_write **w, size_t *n,
+CO int outbox_prepare(struct blocks *b, const struct outbox *o, struct state_transaction *t,
                       struct arena *a, struct error *err)
 {
     struct error cause = { 0 };
-    struct state_write *to = arena_alloc(a, 2 * *n * sizeof *to);
+    struct state_write *to = arena_alloc(a, 2 * t->n * sizeof *to);
     size_t n_to = 0;
-    int r = to ? tell_all(b, o, *w, *n, to, &n_to, a, &cause)
+    int r = to ? tell_all(b, o, t, to, &n_to, a, &cause)
                : fail(&cause, EXHAUSTED, NULL, "out of memory");
     if (r >= 0) {
-        *w = to;
-        *n = n_to;
+        t->w = to;
+        t->n = n_to;
         return 0;
     }
     fail(err, INTERNAL, "ERR_PUBLISH_OUTBOX", "error while publishing outbox message: %s",

@@ -14,7 +14,7 @@
  * Thread: prepare on any worker; start and stop on worker 0.   Failure: ERR_PUBLISH_OUTBOX. */
 #pragma once
 
-#include "block/block.h"
+#include "block/state.h"
 
 #define OUTBOX_GIVE_UP_NS SEC(3600)
 
@@ -25,9 +25,9 @@ struct outbox { /* a state store's; strings live in its instance */
 
 /* *ret NULL: the store has no outbox. */
 int outbox_attach(struct instance *i, struct outbox **ret, struct error *err) WUR;
-/* Publishes the events of the transaction to the topic of our own. *w, *n: afterwards without
- * projections and with the markers. Keys of *w have their prefix. */
-CO int outbox_prepare(struct blocks *b, const struct outbox *o, struct state_write **w, size_t *n,
+/* Publishes the events of the transaction to the topic of our own. t->w: afterwards without
+ * projections and with the markers. Its keys have their prefix. */
+CO int outbox_prepare(struct blocks *b, const struct outbox *o, struct state_transaction *t,
                       struct arena *a, struct error *err) WUR;
 
 struct outboxes;

@@ -130,12 +130,19 @@ static bool engine_has_ttl(const struct instance *i)
     return instance_features(i) & PUBSUB_TTL;
 }
 
+str publish_trace_parent(const struct blocks *b, const struct trace_context *t)
+{
+    return t->parent[0] || !b->trace_zero
+               ? str_c(t->parent)
+               : S("00-00000000000000000000000000000000-0000000000000000-00");
+}
+
 static int envelope(struct blocks *b, struct instance *i, const struct publish_request *p,
                     struct arena *a, struct buf *out, struct error *err)
 {
     char id[UUID_LEN];
     id_uuid4(id);
-    str parent = str_c(p->trace.parent);
+    str parent = publish_trace_parent(b, &p->trace);
     struct cloudevent_fields f = {
         .id = str_of(id, UUID_LEN),
         .source = str_c(b->app_id),
@@ -148,13 +155,12 @@ static int envelope(struct blocks *b, struct instance *i, const struct publish_r
         .tracestate = p->trace.state,
         .data = p->data,
     };
-    if (!parent.n && b->trace_zero)
-        f.traceid = f.traceparent = S("00-00000000000000000000000000000000-0000000000000000-00");
+    struct error cause = { 0 };
     int r = engine_has_ttl(i) ? 0 : expiration(p->metadata, a, &f.expiration);
     if (r >= 0 && cloudevent_type_is_event(p->content_type)) {
         f.id = f.source = (str){ 0 };
         f.id = str_of(id, UUID_LEN);
-        r = cloudevent_wrap(p->data, &f, a, out, err);
+        r = cloudevent_wrap(p->data, &f, a, out, &cause);
         if (r == -INVALID) {
             fail_as(err, INVALID, "ERR_PUBSUB_CLOUD_EVENTS_SER", "cannot create cloudevent");
             fail_reason(err, "DAPR_PUBSUB_CLOUD_EVENT_CREATION", "pubsub", p->pubsub);
@@ -166,8 +172,8 @@ static int envelope(struct blocks *b, struct instance *i, const struct publish_r
     }
     if (r < 0)
         return refuse(err,
-                      fail(err, EXHAUSTED, "ERR_PUBSUB_CLOUD_EVENTS_SER",
-                           "the event doesn't fit into memory"),
+                      fail(err, EXHAUSTED, "ERR_PUBSUB_CLOUD_EVENTS_SER", "%s",
+                           cause.code ? cause.text : "the event doesn't fit into memory"),
                       "DAPR_PUBSUB_MARSHAL_ENVELOPE", p->pubsub);
     return 0;
 }

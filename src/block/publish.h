@@ -44,6 +44,8 @@ int block_publish_check_entries(const struct publish_request *common, const stru
 CO int block_publish_bulk(struct blocks *b, const struct publish_request *common,
                           struct publish_entry *entries, size_t n, struct arena *a,
                           struct error *err) WUR;
+/* What an event says of its trace: the context's traceparent, or zeros where tracing is off. */
+str publish_trace_parent(const struct blocks *b, const struct trace_context *t);
 /* Bytes as they are to a topic, no envelope: dead letters. */
 CO int block_publish_raw(struct blocks *b, struct instance *pubsub, const struct pubsub_message *m,
                          struct error *err) WUR;

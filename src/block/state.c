@@ -405,23 +405,23 @@ static int check_transact(struct instance *store, size_t n, struct error *err)
     return 0;
 }
 
-CO int block_state_transact(struct blocks *b, struct instance *store, struct state_write *w,
-                            size_t n, struct kvs metadata, struct arena *a, struct error *err)
+CO int block_state_transact(struct blocks *b, struct instance *store, struct state_transaction *t,
+                            struct arena *a, struct error *err)
 {
-    int r = check_transact(store, n, err);
+    int r = check_transact(store, t->n, err);
     if (r < 0)
         return r;
-    if (!n)
+    if (!t->n)
         return 0;
-    r = prefix_keys(store, w, n, a, err);
+    r = prefix_keys(store, t->w, t->n, a, err);
     if (r >= 0 && store_of(store)->outbox)
-        r = outbox_prepare(b, store_of(store)->outbox, &w, &n, a, err);
+        r = outbox_prepare(b, store_of(store)->outbox, t, a, err);
     if (r < 0)
         return r;
-    struct transact_call call = { store, w, n, metadata };
+    struct transact_call call = { store, t->w, t->n, t->metadata };
     uint64_t start = clock_now_ns();
     struct error cause = { 0 };
-    r = state_crypt_seal(store_of(store)->crypt, w, n, a, &cause);
+    r = state_crypt_seal(store_of(store)->crypt, t->w, t->n, a, &cause);
     if (r >= 0)
         r = guard_call(store_of(store)->policy, S(""), try_transact, &call, &cause);
     count(b, store, TRANSACTION, start, r);

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "block/block.h"
+#include "telemetry/trace.h"
 
 /* Prepares what the block keeps with a store; once, after it was opened. */
 int state_attach(struct blocks *b, struct instance *i, struct error *err) WUR;
@@ -32,8 +33,14 @@ CO int block_state_delete(struct blocks *b, struct instance *store, struct state
 /* Each key is tried, whatever becomes of the others; the error is that of the first that failed. */
 CO int block_state_delete_bulk(struct blocks *b, struct instance *store, struct state_write *w,
                                size_t n, struct arena *a, struct error *err) WUR;
-CO int block_state_transact(struct blocks *b, struct instance *store, struct state_write *w,
-                            size_t n, struct kvs metadata, struct arena *a, struct error *err) WUR;
+struct state_transaction {
+    struct state_write *w; /* their keys get the store's prefix */
+    size_t n;
+    struct kvs metadata;
+    struct trace_context trace; /* of the request: what outbox events belong to */
+};
+CO int block_state_transact(struct blocks *b, struct instance *store, struct state_transaction *t,
+                            struct arena *a, struct error *err) WUR;
 CO int block_state_query(struct blocks *b, struct instance *store, str query, struct kvs metadata,
                          struct arena *a, struct state_query_result **ret, size_t *ret_n,
                          str *ret_token, struct error *err) WUR;

@@ -5,7 +5,7 @@
  * Failure: -NOT_FOUND no such file; -INVALID a name that leaves the folder, a key or an input that
  * doesn't fit. Limits: KEY_FILE_MAX bytes a file. */
 #include "base/mem.h"
-#include "components/crypto/dapr.localstorage/key.h"
+#include "components/common/key/key.h"
 #include "loop/worker.h"
 
 #include <errno.h>

@@ -1,18 +1,34 @@
-/* What every binding of the registry must do, and bindings.cron. bindings.http: test_http.c. */
+/* What every binding of the registry must do, and bindings.cron. bindings.http: test_http.c,
+ * bindings.localstorage: test_localstorage.c. */
 #include "fixture.h"
 
 static const struct engine {
     const char *type;
-    const char *config[4];
+    const char *config[4]; /* {dir}: a folder of this process */
     bool input;
 } engines[] = {
     { "bindings.cron", { "schedule", "@every 1s" }, true },
     { "bindings.http", { "url", "http://127.0.0.1:1/" }, false },
+    { "bindings.localstorage", { "rootPath", "{dir}" }, false },
 };
 
 static const struct binding_ops *ops(const struct fixture *f)
 {
     return CONTAINER_OF(f->type, struct binding_ops, t);
+}
+
+CO static int open_engine(const struct engine *e, struct fixture *f)
+{
+    struct arena a;
+    arena_init(&a, KIB(64));
+    const char *config[4];
+    for (size_t i = 0; i < COUNT(config); i++)
+        config[i] = e->config[i] && strcmp(e->config[i], "{dir}") == 0
+                        ? fixture_file(&a, "files", NULL)
+                        : e->config[i];
+    int r = fixture_open(f, e->type, config, NULL);
+    arena_done(&a);
+    return r;
 }
 
 TEST(every_engine_is_in_this_suite)
@@ -27,7 +43,7 @@ TEST_LOOP(operations_are_either_listed_or_not_there)
 {
     EACH (engines, e) {
         struct fixture f;
-        CHECK_OK(fixture_open(&f, e->type, e->config, NULL), "%s", f.err.text);
+        CHECK_OK(open_engine(e, &f), "%s", f.err.text);
         const struct binding_ops *o = ops(&f);
         CHECK_EQ(o->operations != NULL, o->invoke != NULL, "%s", e->type);
         CHECK_EQ(o->start != NULL, o->stop != NULL, "%s", e->type);
@@ -52,7 +68,7 @@ TEST_LOOP(open_and_close_leave_nothing)
     EACH (engines, e) {
         for (size_t i = 0; i < 3; i++) {
             struct fixture f;
-            CHECK_OK(fixture_open(&f, e->type, e->config, NULL), "%s", f.err.text);
+            CHECK_OK(open_engine(e, &f), "%s", f.err.text);
             fixture_close(&f);
         }
         struct fixture f; /* what is required must be given */

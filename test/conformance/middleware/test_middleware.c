@@ -4,6 +4,7 @@
 
 #include "base/buf.h"
 #include "http/server.h"
+#include "issuer.h"
 
 struct fake {
     struct http_exchange x;
@@ -146,10 +147,34 @@ static const struct engine {
     const char *type;
     const char *config[4];
 } engines[] = {
+    { "middleware.http.bearer", { "audience", "me" } },
+    { "middleware.http.routerchecker", { "rule", "^/(path|other)\\?a=1$" } },
     { "middleware.http.uppercase", { "direction", "both" } },
     { "middleware.http.ratelimit", { "maxRequestsPerSecond", "1000" } },
     { "middleware.http.routeralias", { "routes", "{\"/other\": \"/one\"}" } },
 };
+
+static bool is_bearer(const struct engine *e)
+{
+    return strcmp(e->type, "middleware.http.bearer") == 0;
+}
+
+CO static void open_engine(const struct engine *e, struct issuer *issuer, struct fixture *f)
+{
+    const char *bearer[] = { "issuer", issuer->url, e->config[0], e->config[1], NULL };
+    CHECK_OK(fixture_open(f, e->type, is_bearer(e) ? bearer : e->config, NULL), "%s", f->err.text);
+}
+
+/* What the engine lets pass. */
+static void dress(const struct engine *e, struct issuer *issuer, struct fake *k)
+{
+    str part[] = { S("Bearer "), S("") };
+    if (!is_bearer(e))
+        return;
+    part[1] = issuer_token(issuer, ISSUER_ED, "EdDSA");
+    CHECK_OK(http_headers_add(&k->x.req.headers, S("Authorization"),
+                              arena_join(&issuer->a, part, COUNT(part))));
+}
 
 TEST(every_engine_is_in_this_suite)
 {
@@ -161,13 +186,16 @@ TEST(every_engine_is_in_this_suite)
 
 TEST_LOOP(request_and_reply_pass_through)
 {
+    struct issuer issuer;
+    issuer_open(&issuer);
     EACH (engines, e) {
         struct fixture f;
         struct rest r;
-        CHECK_OK(fixture_open(&f, e->type, e->config, NULL), "%s", f.err.text);
+        open_engine(e, &issuer, &f);
         for (enum end end = END_ECHO; end <= END_ABORT; end++) {
             struct fake k;
             fake_init(&k, "/path?a=1");
+            dress(e, &issuer, &k);
             k.piece[0] = S("ABC");
             k.piece[1] = S("DEF");
             run(&f, &k, &r, end);
@@ -184,16 +212,19 @@ TEST_LOOP(request_and_reply_pass_through)
         }
         fixture_close(&f);
     }
+    issuer_close(&issuer);
 }
 
 /* A request whose memory is used up gets an answer, not a crash. */
 TEST_LOOP(full_arena_is_answered)
 {
+    struct issuer issuer;
+    issuer_open(&issuer);
     EACH (engines, e) {
         struct fixture f;
         struct rest r;
         struct fake k;
-        CHECK_OK(fixture_open(&f, e->type, e->config, NULL), "%s", f.err.text);
+        open_engine(e, &issuer, &f);
         fake_init(&k, "/other?a=1");
         arena_init(&k.arena, 0);
         run(&f, &k, &r, END_ECHO);
@@ -201,6 +232,7 @@ TEST_LOOP(full_arena_is_answered)
         fake_done(&k);
         fixture_close(&f);
     }
+    issuer_close(&issuer);
 }
 
 /* ---- uppercase ---- */
@@ -512,5 +544,42 @@ TEST_LOOP(too_many_parameters_are_refused)
     CHECK_EQ(k.status, 414);
     CHECK_EQ(r.calls, 0);
     fake_done(&k);
+    fixture_close(&f);
+}
+
+/* ---- routerchecker ---- */
+
+TEST_LOOP(only_targets_that_match_pass)
+{
+    static const struct {
+        const char *rule, *target;
+        bool passes;
+    } row[] = {
+        { "^[A-Za-z0-9/._-]+$", "/v1.0/invoke/a/method/b", true },
+        { "^[A-Za-z0-9/._-]+$", "/v1.0/invoke/a/method/b?c=1", false },
+        { "^[A-Za-z0-9/._-]+$", "/%2e%2e/x", false },
+        { "method", "/v1.0/invoke/a/method/b", true },
+        { "^method", "/v1.0/invoke/a/method/b", false },
+    };
+    EACH (row, w) {
+        struct fixture f;
+        struct rest r;
+        struct fake k;
+        const char *md[] = { "rule", w->rule, NULL };
+        CHECK_OK(fixture_open(&f, "middleware.http.routerchecker", md, NULL), "%s", f.err.text);
+        fake_init(&k, w->target);
+        run(&f, &k, &r, END_ECHO);
+        CHECK_EQ(r.calls, w->passes, "%s: %s", w->rule, w->target);
+        if (!w->passes) {
+            CHECK_EQ(k.status, 400);
+            CHECK_STR(buf_str(&k.out), "invalid router");
+        }
+        fake_done(&k);
+        fixture_close(&f);
+    }
+    struct fixture f;
+    const char *md[] = { "rule", "(", NULL };
+    CHECK_EQ(fixture_open(&f, "middleware.http.routerchecker", md, NULL), -INVALID);
+    CHECK(strstr(f.err.text, "rule"), "%s", f.err.text);
     fixture_close(&f);
 }

@@ -32,11 +32,12 @@ static void keep(struct fake *f, str key, str value)
 {
     for (size_t i = 0; i < f->n; i++)
         if (str_eq(f->item[i].key, key)) {
-            f->item[i].value = arena_dup(&f->arena, value);
+            f->item[i].value = value.p ? arena_dup(&f->arena, value) : value;
             return;
         }
     REQUIRE(f->n < FAKE_ITEMS);
-    f->item[f->n++] = (struct kv){ arena_dup(&f->arena, key), arena_dup(&f->arena, value) };
+    f->item[f->n++] =
+        (struct kv){ arena_dup(&f->arena, key), value.p ? arena_dup(&f->arena, value) : value };
 }
 
 CO static int open_fake(void *self, const struct component_env *env, struct error *err)
@@ -66,7 +67,7 @@ CO static int state_write(void *self, const struct state_write *w, struct error 
     struct fake *f = self;
     int r = begin(f, err);
     if (r == 0)
-        keep(f, w->key, w->remove ? S("") : w->value);
+        keep(f, w->key, w->remove ? (str){ 0 } : w->value);
     return r;
 }
 
@@ -77,7 +78,7 @@ CO static int state_bulk_get(void *self, const str *keys, size_t n, struct kvs m
     int r = begin(f, err);
     for (size_t k = 0; k < n && r == 0; k++)
         for (size_t i = 0; i < f->n; i++)
-            if (str_eq(f->item[i].key, keys[k]))
+            if (str_eq(f->item[i].key, keys[k]) && f->item[i].value.p)
                 ret[k] = (struct state_value){ .found = true, .value = f->item[i].value };
     return r;
 }
@@ -88,7 +89,7 @@ CO static int state_transact(void *self, const struct state_write *w, size_t n, 
     struct fake *f = self;
     int r = begin(f, err);
     for (size_t i = 0; i < n && r == 0; i++)
-        keep(f, w[i].key, w[i].remove ? S("") : w[i].value);
+        keep(f, w[i].key, w[i].remove ? (str){ 0 } : w[i].value);
     return r;
 }
 

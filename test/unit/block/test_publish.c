@@ -43,6 +43,27 @@ TEST_CO(what_is_refused_has_the_contracts_errors)
     fixture_close(&f);
 }
 
+TEST_CO(an_event_of_too_many_attributes_is_told)
+{
+    struct fixture f;
+    AUTO(buf_done) struct buf event;
+    fixture_open(&f, NULL);
+    struct fake *p = fixture_add(&f, "pubsub", "p", NULL);
+    buf_init(&event, KIB(64));
+    buf_put(&event, S("{\"id\":\"1\""));
+    for (int i = 0; i < 1000; i++)
+        buf_printf(&event, ",\"a%d\":1", i);
+    buf_putc(&event, '}');
+    buf_putc(&event, 0);
+    CHECK_EQ(send(&f, "p", "t", "application/cloudevents+json", event.p, (struct kvs){ 0 }),
+             -EXHAUSTED);
+    CHECK_TEXT(last.tag, "ERR_PUBSUB_CLOUD_EVENTS_SER");
+    CHECK_TEXT(last.reason, "DAPR_PUBSUB_MARSHAL_ENVELOPE");
+    CHECK(strstr(last.text, "attributes"), "%s", last.text);
+    CHECK_EQ(p->calls, 0);
+    fixture_close(&f);
+}
+
 TEST_CO(data_gets_an_envelope)
 {
     struct fixture f;

@@ -225,6 +225,30 @@ TEST_CO(a_key_of_a_bulk_that_fails_has_its_own_error)
     fixture_close(&f);
 }
 
+TEST_CO(each_key_of_a_bulk_delete_is_tried)
+{
+    struct fixture f;
+    fixture_open(&f, NULL);
+    struct fake *s = fixture_add(&f, "state-small", "s", NULL);
+    struct state_write w[] = { { .key = S("a") }, { .key = S("b") }, { .key = S("c") } };
+    CHECK_OK(save(&f, "s", "c", "3"));
+    s->calls = 0;
+    s->code = UNAVAILABLE;
+    s->text = "gone";
+    s->failures = 1;
+    last = (struct error){ 0 };
+    CHECK_EQ(block_state_delete_bulk(&f.b, fixture_instance(&f, "state", "s"), w, COUNT(w),
+                                     &f.arena, &last),
+             -INTERNAL);
+    CHECK_TEXT(last.tag, "ERR_STATE_BULK_DELETE");
+    CHECK_TEXT(last.text, "failed deleting state in state store s: gone");
+    CHECK_EQ(s->calls, 3);
+    struct state_value v;
+    CHECK_OK(get(&f, "s", "c", &v));
+    CHECK(!v.found);
+    fixture_close(&f);
+}
+
 static int transact(struct fixture *f, const char *kind, size_t n)
 {
     struct state_write w[5] = { { .key = S("a"), .value = S("1") },
@@ -233,8 +257,8 @@ static int transact(struct fixture *f, const char *kind, size_t n)
                                 { .key = S("d") },
                                 { .key = S("e") } };
     last = (struct error){ 0 };
-    return block_state_transact(&f->b, fixture_instance(f, kind, "s"), w, n, (struct kvs){ 0 },
-                                &f->arena, &last);
+    struct state_transaction t = { .w = w, .n = n };
+    return block_state_transact(&f->b, fixture_instance(f, kind, "s"), &t, &f->arena, &last);
 }
 
 TEST_CO(transactions_have_the_contracts_limits_and_errors)

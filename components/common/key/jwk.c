@@ -1,4 +1,4 @@
-#include "components/crypto/dapr.localstorage/key.h"
+#include "components/common/key/key.h"
 
 #include "base/mem.h"
 #include "format/json.h"

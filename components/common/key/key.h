@@ -1,5 +1,5 @@
-/* key.h — a key read from bytes: JWK, PEM or raw, as crypto.dapr.localstorage keeps them in files;
- * and what can be done with it.
+/* key.h — a key read from bytes, JWK, PEM or raw, and what can be done with it; for
+ * crypto.dapr.localstorage and middleware.http.bearer.
  * Owner:  key_done() ends it and wipes what is secret.   Thread: one at a time.
  * Failure: -INVALID with what is wrong with the key or the input; errors never hold key material.
  */

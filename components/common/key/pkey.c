@@ -1,4 +1,4 @@
-#include "components/crypto/dapr.localstorage/key.h"
+#include "components/common/key/key.h"
 
 #include <openssl/crypto.h>
 #include <openssl/err.h>
