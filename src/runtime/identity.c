@@ -10,6 +10,8 @@
 #include "runtime/private.h"
 #include "telemetry/metrics.h"
 
+#include <signal.h>
+
 enum {
     ARENA_MAX = 8 << 20, /* of one request, the answer included */
     TRY_S = 10,          /* for one request */
@@ -229,6 +231,25 @@ struct start {
     struct error err;
 };
 
+/* The process waits for its signals only once the runtime runs: until then they are pending. */
+static bool asked_to_end(void)
+{
+    sigset_t pending;
+    return sigpending(&pending) == 0 &&
+           (sigismember(&pending, SIGTERM) == 1 || sigismember(&pending, SIGINT) == 1);
+}
+
+/* Before another try. */
+CO static int pause_between(struct error *err)
+{
+    for (uint64_t until = sched_now() + SEC(IDENTITY_PAUSE_S); sched_now() < until;) {
+        int r = asked_to_end() ? -CANCELLED : fiber_sleep(MS(100));
+        if (r < 0)
+            return fail_as(err, CANCELLED, NULL, "told to end before it was there");
+    }
+    return 0;
+}
+
 CO static void first_step(void *arg)
 {
     struct start *s = arg;
@@ -241,7 +262,7 @@ CO static void first_step(void *arg)
             return;
         log_warn(SCOPE, "no certificate from the sentry at %s, retry %d of %d in %d s: %s", address,
                  n + 1, IDENTITY_RETRIES, IDENTITY_PAUSE_S, s->err.text);
-        if (fiber_sleep(SEC(IDENTITY_PAUSE_S)) < 0)
+        if (pause_between(&s->err) < 0)
             return;
     }
 }

@@ -321,6 +321,14 @@ class Asking(Mtls):
         self.assertRegex(s.log(), f"Fatal error from runtime: no certificate from the sentry at {self.sentry.address}: ")
         self.sentry.start()
 
+    def test_a_start_that_waits_for_the_sentry_can_be_ended(self):
+        self.sentry.failures = None
+        s = self.member("me", wait=None, expect=1)
+        s.wait_log("retry 1 of 5")
+        self.assertEqual(s.stop(), 1)
+        self.assertIn("no certificate from the sentry at " + self.sentry.address + ": told to end", s.log())
+        self.assertNotIn("retry 5 of 5", s.log())
+
     def test_an_impostor_gets_no_request(self):
         both = []
         for sentry, why in ((Sentry(self.authority, "spiffe://localhost/ns/default/other"),
