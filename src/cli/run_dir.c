@@ -122,7 +122,8 @@ static int write_names_config(struct arena *a, struct run_dir *d, struct error *
                             "    component: sqlite\n"
                             "    version: v1\n"
                             "    configuration:\n"
-                            "      connectionString: \"%s/names.db\"\n",
+                            "      connectionString: \"%s/names.db\"\n"
+                            "      updateInterval: 2s\n", /* no daprd shares this file */
                             d->path);
     if (!path.p || !text.p)
         return fail(err, EXHAUSTED, NULL, "out of memory");

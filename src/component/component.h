@@ -49,6 +49,7 @@ struct component_env {
     const char *host_address;  /* what this host is reached at */
     const char *zone, *region; /* where it stands, "" = not said */
     uint16_t http_port, grpc_port, internal_port;
+    uint16_t app_port; /* 0: none */
 };
 
 /* Common head of every kind's table. */

@@ -29,6 +29,10 @@ struct registration {
 
 struct resolver_ops {
     struct component_type t; /* open registers this instance (env), close takes it back */
+    /* Takes the registration back for good, while resolve goes on: the instance is about to stop.
+     * Where open ran; close follows.
+     * NULL: there is none to be taken back. */
+    CO void (*leave)(void *self);
     /* Fills up to max registrations of app id (in the arena); *ret_n may be 0. Called on a cache
      * miss only: the block keeps answers for a while. */
     CO int (*resolve)(void *self, str app_id, str namespace_, struct arena *a,

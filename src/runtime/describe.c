@@ -114,11 +114,16 @@ static void describe_app(struct runtime *r, struct sidecar_app *ret)
 
 static int describe_attributes(struct runtime *r, struct arena *a, struct kvs *ret)
 {
-    struct kv *kv = arena_alloc(a, (COUNT(r->attribute) + 1) * sizeof *kv);
+    enum { OWN = 3 };
+    struct kv *kv = arena_alloc(a, (COUNT(r->attribute) + OWN) * sizeof *kv);
     if (!kv)
         return -EXHAUSTED;
     size_t n = 0;
     kv[n++] = (struct kv){ S("daprRuntimeVersion"), S(PROA_VERSION) };
+    if (r->options->zone[0])
+        kv[n++] = (struct kv){ S("proaZone"), str_c(r->options->zone) };
+    if (r->options->region[0])
+        kv[n++] = (struct kv){ S("proaRegion"), str_c(r->options->region) };
     bool ok = true;
     pthread_mutex_lock(&r->lock);
     for (size_t i = 0; i < r->n_attributes && ok; i++, n++) {

@@ -165,17 +165,42 @@ static const struct dns_record *record_of(struct records all, const struct dns_n
     return NULL;
 }
 
-/* Sidecars list their app id in the TXT record; a service of another kind with the same name
- * doesn't. */
-static bool lists_app(const struct dns_record *txt, const char *id)
+/* What the strings of a TXT record say. Sidecars list their app id; a service of another kind with
+ * the same name doesn't. The rest is ours: daprd neither says nor minds it. */
+struct strings {
+    bool lists_app;
+    str zone, region;
+    int64_t lease_s; /* said again before it is over; 0 = not said */
+};
+
+static bool value_of(str item, str name, str *ret)
 {
-    if (!txt)
-        return true;
-    str data = txt->data, item;
-    while (dns_txt_next(&data, &item))
+    if (!str_starts(item, name))
+        return false;
+    *ret = str_skip(item, name.n);
+    return true;
+}
+
+static struct strings read_strings(const struct dns_record *txt, const char *id)
+{
+    struct strings s = { .lists_app = !txt };
+    str data = txt ? txt->data : S(""), item, lease;
+    while (dns_txt_next(&data, &item)) {
         if (str_eq(item, str_c(id)))
-            return true;
-    return false;
+            s.lists_app = true;
+        else if (value_of(item, S("lease="), &lease) &&
+                 (!str_to_i64(lease, &s.lease_s) || s.lease_s < 0))
+            s.lease_s = 0;
+        else if (!value_of(item, S("zone="), &s.zone))
+            (void)value_of(item, S("region="), &s.region);
+    }
+    return s;
+}
+
+void mdns_peer_place(struct mdns_peer *p, str zone, str region)
+{
+    snprintf(p->zone, sizeof p->zone, STR_FMT, STR_ARG(zone.n < PLACE_MAX ? zone : S("")));
+    snprintf(p->region, sizeof p->region, STR_FMT, STR_ARG(region.n < PLACE_MAX ? region : S("")));
 }
 
 static bool usable(const uint8_t *ip, size_t len)
@@ -194,9 +219,12 @@ static void learn_instance(struct mdns_app *app, const struct dns_record *ptr, s
         forget(app, instance, srv ? srv->port : 0);
         return;
     }
-    if (!srv || !lists_app(record_of(all, &ptr->target, DNS_TXT), app->id))
+    struct strings said = read_strings(record_of(all, &ptr->target, DNS_TXT), app->id);
+    if (!srv || !said.lists_app)
         return;
     uint32_t ttl = ptr->ttl < srv->ttl ? ptr->ttl : srv->ttl;
+    if (said.lease_s && said.lease_s < ttl)
+        ttl = (uint32_t)said.lease_s;
     for (size_t i = 0; i < all.n; i++) {
         const struct dns_record *r = &all.v[i];
         size_t len = r->type == DNS_A ? 4 : r->type == DNS_AAAA ? 16 : 0;
@@ -204,6 +232,7 @@ static void learn_instance(struct mdns_app *app, const struct dns_record *ptr, s
             continue;
         struct mdns_peer p = { .instance = instance, .port = srv->port, .ip_len = (uint8_t)len };
         memcpy(p.ip, r->ip, len);
+        mdns_peer_place(&p, said.zone, said.region);
         mdns_cache_put(app, &p, ttl, now_ns);
     }
 }

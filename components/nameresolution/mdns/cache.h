@@ -6,16 +6,18 @@
 #pragma once
 
 #include "base/map.h"
-#include "dns.h"
+#include "components/common/dns/dns.h"
 #include "fiber/sync.h"
 
 enum { CACHE_APPS_MAX = 256, CACHE_PEERS_MAX = 64, CACHE_TTL_S = 75, PEER_TEXT_MAX = 64 };
+enum { PLACE_MAX = 64 /* a zone's or region's name and its NUL */ };
 
 struct mdns_peer {
     uint64_t instance; /* hash of its service instance name */
     uint64_t expires_ns;
     uint16_t port;
     uint8_t ip_len, ip[16]; /* 4 or 16 */
+    char zone[PLACE_MAX], region[PLACE_MAX];
 };
 
 struct mdns_app {
@@ -50,6 +52,8 @@ size_t mdns_cache_fresh(struct mdns_app *app, uint64_t now_ns);
 void mdns_cache_learn(struct mdns_cache *c, const struct dns_record *rec, size_t n,
                       uint64_t now_ns);
 
+/* A name that is too long counts as none. */
+void mdns_peer_place(struct mdns_peer *p, str zone, str region);
 uint64_t mdns_instance_hash(const struct dns_name *instance);
 /* "192.0.2.1:50002", "[2001:db8::1]:50002"; returns the length. */
 size_t mdns_peer_print(const struct mdns_peer *p, char ret[PEER_TEXT_MAX]);

@@ -21,7 +21,8 @@ static const uint64_t BROWSE_NS = SEC(1);
 static const uint64_t GATHER_NS = MS(20);     /* after the first answer, for the others */
 static const uint64_t ASK_AGAIN_NS = MS(250); /* a datagram may get lost */
 static const uint64_t ANSWER_EVERY_NS = MS(100);
-static const uint64_t REFRESH_NS = SEC(30);
+static const uint64_t REPEAT_NS = SEC(LEASE_S) / 3;
+static const unsigned REFRESH_EVERY = 10;          /* repetitions */
 static const uint64_t REFRESH_ASKED_NS = SEC(600); /* apps not asked for since then rest */
 
 struct mdns {
@@ -36,6 +37,7 @@ struct mdns {
     struct wait_group fibers;
     uint64_t answered_ns;
     bool closing;
+    bool left;         /* nobody shall find us any more */
     char from_port[8]; /* ":5353" */
     char datagram[DNS_MESSAGE_MAX];
 };
@@ -79,7 +81,7 @@ CO static void answer_later(void *arg)
 {
     struct mdns *m = arg;
     uint64_t due = m->answered_ns + ANSWER_EVERY_NS, now = clock_now_ns();
-    if (fiber_sleep(due > now ? due - now : 0) == 0)
+    if (fiber_sleep(due > now ? due - now : 0) == 0 && !m->left)
         (void)send_service(m, SERVICE_TTL_S);
     m->answerer = NULL;
     wait_group_done(&m->fibers);
@@ -87,6 +89,8 @@ CO static void answer_later(void *arg)
 
 static void answer(struct mdns *m)
 {
+    if (m->left)
+        return;
     if (clock_now_ns() - m->answered_ns >= ANSWER_EVERY_NS) {
         (void)send_service(m, SERVICE_TTL_S);
         return;
@@ -121,7 +125,8 @@ CO static void receive(void *arg)
             answer(m);
             break;
         case MDNS_LEGACY:
-            send_legacy(m, from);
+            if (!m->left)
+                send_legacy(m, from);
             break;
         case MDNS_NOTHING:
             break;
@@ -142,14 +147,18 @@ static void refresh(struct mdns *m)
     }
 }
 
-/* The second announcement of RFC 6762 section 8.3, then a refresh of what is asked for. */
+/* The second announcement of RFC 6762 section 8.3, then again while the lease runs, and now and
+ * then a refresh of what is asked for. */
 CO static void keep(void *arg)
 {
     struct mdns *m = arg;
     if (fiber_sleep(SEC(1)) == 0)
         answer(m);
-    while (fiber_sleep(REFRESH_NS) == 0)
-        refresh(m);
+    for (unsigned n = 1; fiber_sleep(REPEAT_NS) == 0; n++) {
+        answer(m);
+        if (n % REFRESH_EVERY == 0)
+            refresh(m);
+    }
     m->keeper = NULL;
     wait_group_done(&m->fibers);
 }
@@ -199,7 +208,7 @@ CO static int browse(struct browse *b)
     struct mdns_app *app = mdns_cache_track(&m->cache, b->app_id, &service, clock_now_ns());
     if (!app)
         return -EXHAUSTED;
-    if (dns_name_eq(&service, &m->service.type))
+    if (dns_name_eq(&service, &m->service.type) && !m->left)
         mdns_cache_put(app, &m->service.self, SERVICE_TTL_S, clock_now_ns());
     int r = 0;
     if (mdns_cache_fresh(app, clock_now_ns()) == 0) {
@@ -237,6 +246,8 @@ static int give(const struct browse *b, struct arena *a, struct registration *re
         char text[PEER_TEXT_MAX];
         ret[i] = (struct registration){
             .address = arena_dup(a, str_of(text, mdns_peer_print(&b->peer[i], text))),
+            .zone = str_c(b->peer[i].zone), /* b is in the arena, too */
+            .region = str_c(b->peer[i].region),
         };
         if (!ret[i].address.p)
             return -EXHAUSTED;
@@ -317,6 +328,7 @@ CO static int mdns_open(void *self, const struct component_env *env, struct erro
     (void)gethostname(host, sizeof host - 1);
     r = mdns_service_init(&m->service, env->app_id, host, (long)getpid(), env->host_address,
                           env->internal_port, err);
+    mdns_service_place(&m->service, env->zone, env->region);
     if (!r)
         r = start(m, err);
     if (r)
@@ -339,6 +351,16 @@ static void wake_browsers(struct mdns *m)
         waitq_wake_all(&((struct mdns_app *)e->value)->waiters, -CANCELLED);
 }
 
+/* Runs where the instance was opened, as close does. */
+CO static void mdns_leave(void *self)
+{
+    struct mdns *m = self;
+    PRE(worker_self() == m->home);
+    m->left = true;
+    if (m->udp)
+        (void)send_service(m, 0);
+}
+
 CO static void mdns_close(void *self)
 {
     struct mdns *m = self;
@@ -350,7 +372,8 @@ CO static void mdns_close(void *self)
     wake_browsers(m);
     (void)wait_group_wait(&m->fibers);
     if (m->udp) {
-        (void)send_service(m, 0);
+        if (!m->left)
+            (void)send_service(m, 0);
         udp_close(m->udp);
         m->udp = NULL;
     }
@@ -382,5 +405,6 @@ const struct resolver_ops nameresolution_mdns = {
         .open = mdns_open,
         .close = mdns_close,
     },
+    .leave = mdns_leave,
     .resolve = mdns_resolve,
 };

@@ -52,12 +52,33 @@ int mdns_service_init(struct mdns_service *s, const char *app_id, const char *ho
     return 0;
 }
 
+void mdns_service_place(struct mdns_service *s, const char *zone, const char *region)
+{
+    mdns_peer_place(&s->self, str_c(zone), str_c(region));
+}
+
+static void put_strings(struct buf *b, const struct mdns_service *s, uint16_t unique,
+                        uint32_t ttl_s)
+{
+    char zone[PLACE_MAX + 8], region[PLACE_MAX + 8], lease[16];
+    snprintf(zone, sizeof zone, "zone=%s", s->self.zone);
+    snprintf(region, sizeof region, "region=%s", s->self.region);
+    snprintf(lease, sizeof lease, "lease=%d", LEASE_S);
+    str text[4] = { str_c(s->app_id), str_c(lease) };
+    size_t n = 2;
+    if (s->self.zone[0])
+        text[n++] = str_c(zone);
+    if (s->self.region[0])
+        text[n++] = str_c(region);
+    dns_put_txt(b, &s->instance, unique, ttl_s, text, n);
+}
+
 static void put_records(struct buf *b, const struct mdns_service *s, uint16_t unique,
                         uint32_t ttl_s)
 {
     dns_put_ptr(b, &s->type, DNS_CLASS_IN, ttl_s, &s->instance);
     dns_put_srv(b, &s->instance, unique, ttl_s, s->self.port, &s->host);
-    dns_put_txt(b, &s->instance, unique, ttl_s, str_c(s->app_id));
+    put_strings(b, s, unique, ttl_s);
     dns_put_ip(b, &s->host, unique, ttl_s, s->self.ip, s->self.ip_len);
     dns_put_ptr(b, &s->all, DNS_CLASS_IN, ttl_s, &s->type);
 }

@@ -7,6 +7,8 @@
 #include "cache.h"
 
 enum { PACKET_RECORDS_MAX = 64, SERVICE_TTL_S = 120, LEGACY_TTL_S = 10 };
+/* A Proa is taken for gone after so long a silence, and repeats itself three times within it. */
+enum { LEASE_S = 9 };
 
 struct mdns_service {
     const char *app_id;
@@ -21,6 +23,8 @@ struct mdns_service {
 /* ip is an IPv4 or IPv6 address as text. */
 int mdns_service_init(struct mdns_service *s, const char *app_id, const char *hostname, long pid,
                       const char *ip, uint16_t port, struct error *err) WUR;
+/* Where it is; part of what mdns_service_put() says. */
+void mdns_service_place(struct mdns_service *s, const char *zone, const char *region);
 /* A response with all our records; ttl_s 0 = goodbye. */
 void mdns_service_put(struct buf *b, const struct mdns_service *s, uint32_t ttl_s);
 /* The same for a querier that isn't one of multicast DNS: with its id and question, RFC 6762

@@ -41,7 +41,7 @@ static void finalize(sqlite3_stmt **stmt)
     sqlite3_finalize(*stmt);
 }
 
-/* fmt has one %s: a table's name, which table_name_ok() has seen. */
+/* fmt has a table's name, which table_name_ok() has seen, as %s, or as %1$s when more than once. */
 static int prepare(struct hosts_conn *c, const char *fmt, const char *table, sqlite3_stmt **ret)
 {
     char sql[SQL_MAX];
@@ -74,6 +74,20 @@ static int create_hosts(struct hosts *h, struct error *err)
     return run(&h->writer, sql, "create the hosts table", err);
 }
 
+/* No level of its own: rows live for minutes, and a table with other columns gets another name. */
+static int create_ours(struct hosts *h, struct error *err)
+{
+    char sql[SQL_MAX];
+    int n =
+        snprintf(sql, sizeof sql,
+                 "CREATE TABLE IF NOT EXISTS %s_proa (registration_id TEXT NOT NULL PRIMARY KEY,"
+                 " zone TEXT NOT NULL, region TEXT NOT NULL, process TEXT NOT NULL,"
+                 " updated INTEGER NOT NULL)",
+                 h->config.table);
+    INV(n > 0 && n < (int)sizeof sql);
+    return run(&h->writer, sql, "create the table of zones", err);
+}
+
 static int read_level(struct hosts *h, int64_t *ret, struct error *err)
 {
     AUTO(finalize) sqlite3_stmt *stmt = NULL;
@@ -104,6 +118,8 @@ static int migrate(struct hosts *h, struct error *err)
              h->config.metadata_table);
     int64_t level = 0;
     int r = run(c, sql, "create the metadata table", err);
+    if (!r)
+        r = create_ours(h, err);
     if (!r)
         r = read_level(h, &level, err);
     if (r || level > 0)
@@ -171,11 +187,29 @@ static void disconnect_db(struct hosts_conn *c)
 
 /* ---- our row ---- */
 
-/* Takes over whatever row has our address: its process is gone, since the port is ours. */
+static int write_ours(struct hosts *h, struct error *err)
+{
+    AUTO(finalize) sqlite3_stmt *stmt = NULL;
+    struct hosts_conn *c = &h->writer;
+    if (prepare(c, "REPLACE INTO %s_proa VALUES (?1, ?2, ?3, ?4, ?5)", h->config.table, &stmt))
+        return sql_fail(c, "register the zone", err);
+    sqlite3_bind_text(stmt, 1, h->id, -1, SQLITE_STATIC);
+    sqlite3_bind_text(stmt, 2, h->config.zone, -1, SQLITE_STATIC);
+    sqlite3_bind_text(stmt, 3, h->config.region, -1, SQLITE_STATIC);
+    sqlite3_bind_text(stmt, 4, h->process, -1, SQLITE_STATIC);
+    sqlite3_bind_int64(stmt, 5, now_s());
+    return sqlite3_step(stmt) == SQLITE_DONE ? 0 : sql_fail(c, "register the zone", err);
+}
+
+/* Takes over whatever row has our address: its process is gone, since the port is ours. The zone
+ * comes first, so that nobody reads the row without it. */
 static int write_row(struct hosts *h, struct error *err)
 {
     AUTO(finalize) sqlite3_stmt *stmt = NULL;
     struct hosts_conn *c = &h->writer;
+    int r = write_ours(h, err);
+    if (r)
+        return r;
     if (prepare(c,
                 "REPLACE INTO %s (registration_id, address, app_id, namespace, last_update)"
                 " VALUES (?1, ?2, ?3, '', ?4)",
@@ -209,8 +243,8 @@ static int touch_row(struct hosts *h, bool *ret_found, struct error *err)
 int hosts_renew(struct hosts *h, bool *ret_lost, struct error *err)
 {
     AUTO(unlock) __attribute__((unused)) pthread_mutex_t *held = lock(&h->writer);
-    bool found = false;
-    int r = touch_row(h, &found, err);
+    bool found = h->left;
+    int r = found ? 0 : touch_row(h, &found, err);
     if (!r && !found)
         r = write_row(h, err);
     if (!r)
@@ -218,26 +252,49 @@ int hosts_renew(struct hosts *h, bool *ret_lost, struct error *err)
     return r;
 }
 
+static int delete_before(struct hosts_conn *c, const char *fmt, const char *table, int64_t before_s,
+                         struct error *err)
+{
+    AUTO(finalize) sqlite3_stmt *stmt = NULL;
+    if (prepare(c, fmt, table, &stmt))
+        return sql_fail(c, "delete old rows", err);
+    sqlite3_bind_int64(stmt, 1, before_s);
+    return sqlite3_step(stmt) == SQLITE_DONE ? 0 : sql_fail(c, "delete old rows", err);
+}
+
 int hosts_clean(struct hosts *h, struct error *err)
 {
     AUTO(unlock) __attribute__((unused)) pthread_mutex_t *held = lock(&h->writer);
-    AUTO(finalize) sqlite3_stmt *stmt = NULL;
     struct hosts_conn *c = &h->writer;
-    if (prepare(c, "DELETE FROM %s WHERE last_update < ?1", h->config.table, &stmt))
-        return sql_fail(c, "delete old rows", err);
-    sqlite3_bind_int64(stmt, 1, now_s() - h->config.keep_s);
-    if (sqlite3_step(stmt) != SQLITE_DONE)
-        return sql_fail(c, "delete old rows", err);
-    return 0;
+    const char *t = h->config.table;
+    int64_t before_s = now_s() - h->config.keep_s;
+    int r = delete_before(c, "DELETE FROM %s WHERE last_update < ?1", t, before_s, err);
+    if (!r) /* ours of rows that somebody else has deleted, too */
+        r = delete_before(c,
+                          "DELETE FROM %1$s_proa WHERE updated < ?1 AND registration_id NOT IN"
+                          " (SELECT registration_id FROM %1$s)",
+                          t, before_s, err);
+    return r;
 }
 
-static void remove_row(struct hosts *h)
+/* What stays grows old within one update interval. */
+static void remove_from(struct hosts *h, const char *fmt)
 {
     AUTO(finalize) sqlite3_stmt *stmt = NULL;
-    if (prepare(&h->writer, "DELETE FROM %s WHERE registration_id = ?1", h->config.table, &stmt))
+    if (prepare(&h->writer, fmt, h->config.table, &stmt))
         return;
     sqlite3_bind_text(stmt, 1, h->id, -1, SQLITE_STATIC);
-    (void)sqlite3_step(stmt); /* a row that stays grows old within one update interval */
+    (void)sqlite3_step(stmt);
+}
+
+void hosts_leave(struct hosts *h)
+{
+    AUTO(unlock) __attribute__((unused)) pthread_mutex_t *held = lock(&h->writer);
+    if (h->left)
+        return;
+    h->left = true;
+    remove_from(h, "DELETE FROM %s WHERE registration_id = ?1");
+    remove_from(h, "DELETE FROM %s_proa WHERE registration_id = ?1");
 }
 
 /* ---- life ---- */
@@ -260,6 +317,7 @@ int hosts_open(struct hosts *h, const struct hosts_config *config, struct error 
         return r;
     id_uuid4(h->id);
     h->id[UUID_LEN] = 0;
+    process_name_self(h->process);
     r = write_row(h, err);
     sqlite3_busy_timeout(h->writer.db, (int)config->timeout_ms);
     return r;
@@ -268,13 +326,29 @@ int hosts_open(struct hosts *h, const struct hosts_config *config, struct error 
 void hosts_close(struct hosts *h)
 {
     if (h->writer.db && h->id[0])
-        remove_row(h);
+        hosts_leave(h);
     disconnect_db(&h->writer);
     disconnect_db(&h->reader);
     h->read = NULL;
 }
 
 /* ---- look-up ---- */
+
+static str text_of(sqlite3_stmt *stmt, int column)
+{
+    const char *p = (const char *)sqlite3_column_text(stmt, column);
+    return p ? str_of(p, (size_t)sqlite3_column_bytes(stmt, column)) : S("");
+}
+
+static bool take_row(sqlite3_stmt *stmt, struct arena *a, struct registration *ret)
+{
+    *ret = (struct registration){
+        .address = arena_dup(a, text_of(stmt, 0)),
+        .zone = arena_dup(a, text_of(stmt, 2)),
+        .region = arena_dup(a, text_of(stmt, 3)),
+    };
+    return ret->address.p && ret->zone.p && ret->region.p;
+}
 
 static int collect(struct hosts *h, sqlite3_stmt *stmt, struct arena *a, struct registration *ret,
                    size_t max, size_t *ret_n, struct error *err)
@@ -286,11 +360,10 @@ static int collect(struct hosts *h, sqlite3_stmt *stmt, struct arena *a, struct 
         bool alive = sqlite3_column_int(stmt, 1) != 0;
         if (fresh && !alive)
             break; /* the late ones count only without a living one */
+        if (process_gone(h->process, text_of(stmt, 4)))
+            continue;
         fresh = alive;
-        str address = { (const char *)sqlite3_column_text(stmt, 0),
-                        (size_t)sqlite3_column_bytes(stmt, 0) };
-        ret[n] = (struct registration){ .address = arena_dup(a, address) };
-        if (!ret[n].address.p)
+        if (!take_row(stmt, a, &ret[n]))
             return fail(err, EXHAUSTED, NULL, "the addresses do not fit into the request's memory");
         n++;
     }
@@ -306,15 +379,15 @@ int hosts_find(struct hosts *h, str app_id, struct arena *a, struct registration
     AUTO(unlock) __attribute__((unused)) pthread_mutex_t *held = lock(h->read);
     AUTO(finalize) sqlite3_stmt *stmt = NULL;
     if (prepare(h->read,
-                "SELECT address, ?1 - last_update < ?2 AS alive FROM %s"
+                "SELECT address, ?1 - last_update < ?2 AS alive, zone, region, process"
+                " FROM %1$s LEFT JOIN %1$s_proa USING (registration_id)"
                 " WHERE app_id = ?3 AND last_update > ?1 - ?2 * ?4"
-                " ORDER BY alive DESC, random() LIMIT ?5",
+                " ORDER BY alive DESC, random()",
                 h->config.table, &stmt))
         return sql_fail(h->read, "look up", err);
     sqlite3_bind_int64(stmt, 1, now_s());
     sqlite3_bind_int64(stmt, 2, h->config.update_s);
     sqlite3_bind_text(stmt, 3, app_id.p, (int)app_id.n, SQLITE_STATIC);
     sqlite3_bind_int64(stmt, 4, LATE_FACTOR);
-    sqlite3_bind_int64(stmt, 5, (int64_t)max);
     return collect(h, stmt, a, ret, max, ret_n, err);
 }

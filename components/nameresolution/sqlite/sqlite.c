@@ -83,15 +83,17 @@ static int check_env(struct sqlite_resolver *s, const struct component_env *env,
     return 0;
 }
 
-static void fill_config(struct sqlite_resolver *s, const char *app_id)
+static void fill_config(struct sqlite_resolver *s, const struct component_env *env)
 {
     int64_t update_s = s->update_ns / (int64_t)SEC(1), cleanup_s = s->cleanup_ns / (int64_t)SEC(1);
     s->config = (struct hosts_config){
         .url = s->url,
         .table = s->table,
         .metadata_table = s->metadata_table,
-        .app_id = app_id,
+        .app_id = env->app_id,
         .address = s->address,
+        .zone = env->zone ? env->zone : "",
+        .region = env->region ? env->region : "",
         .update_s = update_s,
         /* Peers may live by longer intervals than ours: leave them time. */
         .keep_s = cleanup_s > update_s * 10 ? cleanup_s : update_s * 10,
@@ -123,6 +125,12 @@ static void job_close(void *arg)
 {
     struct job *j = arg;
     hosts_close(&j->s->hosts);
+}
+
+static void job_leave(void *arg)
+{
+    struct job *j = arg;
+    hosts_leave(&j->s->hosts);
 }
 
 static void job_renew(void *arg)
@@ -199,7 +207,7 @@ CO static int resolver_open(void *self, const struct component_env *env, struct 
         r = check_env(s, env, err);
     if (r)
         return r;
-    fill_config(s, env->app_id);
+    fill_config(s, env);
     struct error cause = { 0 };
     struct job j = { .s = s, .err = &cause };
     r = on_pool(job_open, &j);
@@ -222,6 +230,13 @@ CO static void resolver_close(void *self)
     struct job j = { .s = s };
     if (blocking(job_close, &j))
         job_close(&j); /* out of memory: a short stall is better than a row and a file left */
+}
+
+CO static void resolver_leave(void *self)
+{
+    struct job j = { .s = self };
+    if (blocking(job_leave, &j))
+        job_leave(&j);
 }
 
 CO static int resolver_resolve(void *self, str app_id, str namespace_, struct arena *a,
@@ -298,5 +313,6 @@ const struct resolver_ops nameresolution_sqlite = {
         .open = resolver_open,
         .close = resolver_close,
     },
+    .leave = resolver_leave,
     .resolve = resolver_resolve,
 };

@@ -273,14 +273,47 @@ TEST(short_ttl_counts_and_goodbye_removes)
     struct mdns_cache c;
     mdns_cache_init(&c);
     struct mdns_app *app = track(&c, "app", 1);
-    announce(&c, "app", "192.0.2.1", 1, 10, true, 1);
-    CHECK_EQ(mdns_cache_fresh(app, SEC(10)), 1);
-    CHECK_EQ(mdns_cache_fresh(app, SEC(11)), 0);
+    announce(&c, "app", "192.0.2.1", 1, 5, true, 1);
+    CHECK_EQ(mdns_cache_fresh(app, SEC(5)), 1);
+    CHECK_EQ(mdns_cache_fresh(app, SEC(6)), 0);
     announce(&c, "app", "192.0.2.1", 1, 120, true, 1);
     announce(&c, "app", "192.0.2.1", 2, 120, true, 1);
     announce(&c, "app", "192.0.2.1", 1, 0, true, 2);
     CHECK_EQ(mdns_cache_fresh(app, 2), 1);
     check_peer(app, 0, "192.0.2.1:2");
+    mdns_cache_done(&c);
+}
+
+TEST(silence_longer_than_the_lease_is_the_end)
+{
+    struct mdns_cache c;
+    mdns_cache_init(&c);
+    struct mdns_app *app = track(&c, "app", 1);
+    announce(&c, "app", "192.0.2.1", 1, SERVICE_TTL_S, true, 1);
+    CHECK_EQ(mdns_cache_fresh(app, SEC(LEASE_S)), 1);
+    CHECK_EQ(mdns_cache_fresh(app, SEC(LEASE_S) + 2), 0);
+    mdns_cache_done(&c);
+}
+
+TEST(zone_and_region_are_learnt)
+{
+    struct mdns_cache c;
+    AUTO(buf_done) struct buf b;
+    struct mdns_service s = service_of("app", "192.0.2.1", 1);
+    mdns_service_place(&s, "a", "eu-1");
+    mdns_cache_init(&c);
+    struct mdns_app *app = track(&c, "app", 1);
+    buf_init(&b, DNS_MESSAGE_MAX);
+    mdns_service_put(&b, &s, 120);
+    CHECK_EQ(take(&c, &b, true, 1), MDNS_NOTHING);
+    REQUIRE(app->n == 1);
+    CHECK_TEXT(app->peer[0].zone, "a");
+    CHECK_TEXT(app->peer[0].region, "eu-1");
+    char name[PLACE_MAX + 1];
+    memset(name, 'z', sizeof name);
+    mdns_peer_place(&app->peer[0], str_of(name, PLACE_MAX), str_of(name, PLACE_MAX - 1));
+    CHECK_TEXT(app->peer[0].zone, "", "too long");
+    CHECK_EQ(strlen(app->peer[0].region), PLACE_MAX - 1);
     mdns_cache_done(&c);
 }
 

@@ -1,9 +1,13 @@
 /* nameresolution.sqlite: the table that daprd shares, and what happens when the file is busy. */
 #include "fixture.h"
 
+#include "components/nameresolution/sqlite/process.h"
 #include "fiber/sync.h"
 
+#include <signal.h>
 #include <sqlite3.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 /* Another process's view of the file. */
 static sqlite3 *open_file(const char *path)
@@ -137,6 +141,63 @@ TEST_LOOP(rows_of_others_are_found_while_they_are_young)
     CHECK_EQ(find(&b, "ancient", v, 8), 0);
     CHECK_EQ(find(&b, "BETA", v, 8), 0, "letter case counts");
     CHECK_EQ(find(&b, "beta' OR '1'='1", v, 8), 0);
+    bench_close(&b);
+}
+
+/* Ours says which process wrote a row: of one that has ended nobody waits for the row to age. */
+TEST_LOOP(row_of_a_dead_process_is_no_address)
+{
+    struct bench b;
+    struct registration v[8];
+    char self[PROCESS_NAME_MAX], other[PROCESS_NAME_MAX];
+    process_name_self(self);
+    REQUIRE(self[0], "/proc is needed");
+    pid_t child = fork();
+    if (child == 0)
+        pause();
+    str boot, space, rest = str_c(self);
+    (void)str_cut(rest, '/', &boot, &rest);
+    (void)str_cut(rest, '/', &space, &rest);
+    snprintf(other, sizeof other, STR_FMT "/" STR_FMT "/%ld/0", STR_ARG(boot), STR_ARG(space),
+             (long)child);
+    CHECK(!process_gone(self, str_c(self)));
+    CHECK(process_gone(self, str_c(other)), "it lives, but began at another time");
+    CHECK(!process_gone("", str_c(other)), "who has no name himself knows nothing");
+    CHECK(!process_gone(self, S("another-boot/pid:[1]/1/1")));
+    CHECK(!process_gone(self, S("nonsense")));
+
+    bench_open(&b, "dead.db", "5s");
+    exec(b.db, "INSERT INTO hosts VALUES ('r1', '10.0.0.2:1', 'beta', '', unixepoch()),"
+               "('r2', '10.0.0.3:1', 'beta', '', unixepoch()), ('r3', '10.0.0.4:1', 'beta', '', "
+               "unixepoch())");
+    exec(b.db,
+         "INSERT INTO hosts_proa VALUES ('r1', 'a', 'eu', %Q, 0), ('r2', 'b', 'eu', %Q, 0),"
+         "('r3', '', '', 'another-boot/pid:[1]/1/1', 0)",
+         other, self);
+    CHECK_EQ(find(&b, "beta", v, 8), 2, "r1 is gone");
+    for (size_t i = 0; i < 2; i++) {
+        bool second = str_eq(v[i].address, S("10.0.0.3:1"));
+        CHECK_STR(v[i].zone, second ? "b" : "");
+        CHECK_STR(v[i].region, second ? "eu" : "");
+    }
+    kill(child, SIGKILL);
+    CHECK_EQ(waitpid(child, NULL, 0), child);
+    CHECK(process_gone(self, str_c(other)));
+    bench_close(&b);
+}
+
+TEST_LOOP(row_that_was_left_is_not_written_anew)
+{
+    struct bench b;
+    char got[128];
+    bench_open(&b, "left.db", "2s");
+    const struct resolver_ops *ops = CONTAINER_OF(b.f.type, struct resolver_ops, t);
+    CHECK_TEXT(query(b.db, "SELECT count(*) FROM hosts_proa", got), "1");
+    ops->leave(b.f.self);
+    CHECK_EQ(count_rows(b.db), 0);
+    CHECK_TEXT(query(b.db, "SELECT count(*) FROM hosts_proa", got), "0");
+    CHECK_OK(fiber_sleep(SEC(3))); /* renewals would be due every 900 ms */
+    CHECK_EQ(count_rows(b.db), 0);
     bench_close(&b);
 }
 

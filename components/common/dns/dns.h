@@ -86,9 +86,9 @@ void dns_put_ptr(struct buf *b, const struct dns_name *name, uint16_t class, uin
                  const struct dns_name *target);
 void dns_put_srv(struct buf *b, const struct dns_name *name, uint16_t class, uint32_t ttl,
                  uint16_t port, const struct dns_name *target);
-/* One string, at most 255 bytes. */
+/* Strings of at most 255 bytes each. */
 void dns_put_txt(struct buf *b, const struct dns_name *name, uint16_t class, uint32_t ttl,
-                 str text);
+                 const str *text, size_t n);
 /* ip_len 4 = A, 16 = AAAA. */
 void dns_put_ip(struct buf *b, const struct dns_name *name, uint16_t class, uint32_t ttl,
                 const uint8_t *ip, size_t ip_len);

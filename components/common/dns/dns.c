@@ -1,4 +1,4 @@
-#include "dns.h"
+#include "components/common/dns/dns.h"
 
 enum { HEADER_LEN = 12, POINTER = 0xc0 };
 
@@ -300,12 +300,19 @@ void dns_put_srv(struct buf *b, const struct dns_name *name, uint16_t class, uin
     put_name(b, target);
 }
 
-void dns_put_txt(struct buf *b, const struct dns_name *name, uint16_t class, uint32_t ttl, str text)
+void dns_put_txt(struct buf *b, const struct dns_name *name, uint16_t class, uint32_t ttl,
+                 const str *text, size_t n)
 {
-    PRE(text.n <= 255);
-    put_head(b, name, DNS_TXT, class, ttl, 1 + text.n);
-    buf_putc(b, (char)text.n);
-    buf_put(b, text);
+    size_t len = 0;
+    for (size_t i = 0; i < n; i++) {
+        PRE(text[i].n <= 255);
+        len += 1 + text[i].n;
+    }
+    put_head(b, name, DNS_TXT, class, ttl, len);
+    for (size_t i = 0; i < n; i++) {
+        buf_putc(b, (char)text[i].n);
+        buf_put(b, text[i]);
+    }
 }
 
 void dns_put_ip(struct buf *b, const struct dns_name *name, uint16_t class, uint32_t ttl,
