@@ -16,7 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { INSTANCE_ARENA = 16 << 20 };
+enum { INSTANCE_ARENA = 16 << 20, RESOLVER_VALUE_MAX = 1 << 20 };
 static const uint64_t SOURCE_OPEN_NS = UINT64_C(60000000000); /* of all that it asks */
 static const char SCOPE[] = "dapr.runtime.processor";
 #define FAILURE "[INIT_COMPONENT_FAILURE]: initialization error occurred for %s: %s"
@@ -116,6 +116,7 @@ static int configure(struct runtime *r, struct instance *i, struct kvs metadata,
         .http_port = r->http_port,
         .grpc_port = r->grpc_port,
         .internal_port = r->internal_port,
+        .app_port = (uint16_t)r->options->app_port,
     };
     void *self = mem_zalloc(i->type->size);
     if (!self)
@@ -350,6 +351,19 @@ CO static int load_sources(struct runtime *r, struct error *err)
 
 /* ---- name resolution ---- */
 
+/* A scalar as text, anything else as JSON. */
+static str resolver_value(struct runtime *r, const struct yaml_node *n)
+{
+    if (yaml_is_null(n) || yaml_is_scalar(n))
+        return yaml_text(n, S(""));
+    AUTO(buf_done) struct buf b;
+    struct json_w w;
+    buf_init(&b, RESOLVER_VALUE_MAX);
+    json_w_init(&w, &b, 0);
+    yaml_to_json(n, &w);
+    return buf_ok(&b) ? arena_dup(&r->arena, buf_str(&b)) : (str){ 0 };
+}
+
 static int resolver_metadata(struct runtime *r, struct kvs *ret)
 {
     const struct yaml_node *map = r->resources->config.resolver_config;
@@ -359,9 +373,12 @@ static int resolver_metadata(struct runtime *r, struct kvs *ret)
     struct kv *kv = arena_alloc(&r->arena, map->n * sizeof *kv);
     if (!kv)
         return -EXHAUSTED;
-    for (size_t i = 0; i < map->n; i++)
-        kv[i] =
-            (struct kv){ yaml_text(map->pair[i].key, S("")), yaml_text(map->pair[i].value, S("")) };
+    for (size_t i = 0; i < map->n; i++) {
+        kv[i] = (struct kv){ yaml_text(map->pair[i].key, S("")),
+                             resolver_value(r, map->pair[i].value) };
+        if (!kv[i].value.p)
+            return -EXHAUSTED;
+    }
     *ret = (struct kvs){ kv, map->n };
     return 0;
 }

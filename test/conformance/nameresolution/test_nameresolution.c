@@ -3,14 +3,24 @@
 #include "fixture.h"
 
 #include "base/id.h"
+#include "test/conformance/server.h"
 
 struct island { /* sidecars that should find each other */
     struct arena arena;
     const char *config[8]; /* metadata of every member */
+    struct server server;
+};
+
+/* What an engine can be asked for. */
+enum {
+    REGISTERS = 1, /* members come and go; else they are those of the fixed world below */
+    LISTS = 2,     /* gives all instances of an app; else it makes one address of the name */
+    PLACES = 4,    /* says where an instance is */
 };
 
 struct engine {
     const char *type;
+    unsigned can;
     /* false: it can't work on this machine; said why on stderr. */
     CO bool (*prepare)(struct island *i);
 };
@@ -50,10 +60,72 @@ CO static bool prepare_mdns(struct island *i)
     return result == 0;
 }
 
+/* What the tests below make by joining, for engines that others have to tell: the same is in
+ * player.py. */
+static const char world[] =
+    "{\"alpha\":[\"127.0.0.1:50001\"],\"beta\":[\"127.0.0.2:50002\"],\"many\":["
+    "\"127.0.0.1:50001\",\"127.0.0.1:50002\",{\"address\":\"127.0.0.1:50003\"}],"
+    "\"six\":[\"[fd00::1:2]:50001\"],\"near\":[\"127.0.0.1:50001\"],"
+    "\"peer\":[\"127.0.0.1:50002\"],"
+    "\"placed\":[{\"address\":\"127.0.0.1:50001\",\"zone\":\"a\",\"region\":\"eu\"}]}";
+
+CO static bool prepare_static(struct island *i)
+{
+    i->config[0] = "apps";
+    i->config[1] = world;
+    return true;
+}
+
+CO static bool prepare_nameformat(struct island *i)
+{
+    i->config[0] = "format";
+    i->config[1] = "{appid}.test:50001";
+    return true;
+}
+
+static str start_player(struct island *i, const char *what)
+{
+    str command = arena_printf(&i->arena,
+                               "python3 %s/test/conformance/nameresolution/player.py %s "
+                               "{port}",
+                               getenv("PROA_SOURCE"), what);
+    const char *log = fixture_file(&i->arena, "server.log", "");
+    char dir[64];
+    snprintf(dir, sizeof dir, "%.*s", (int)(strlen(log) - strlen("/server.log")), log);
+    REQUIRE(server_start(&i->server, command.p, dir));
+    return arena_printf(&i->arena, "127.0.0.1:%u", i->server.port);
+}
+
+CO static bool prepare_dns(struct island *i)
+{
+    i->config[0] = "server";
+    i->config[1] = start_player(i, "dns").p;
+    i->config[2] = "name";
+    i->config[3] = "_proa.{appid}.test";
+    return true;
+}
+
+CO static bool prepare_consul(struct island *i)
+{
+    i->config[0] = "client";
+    i->config[1] = arena_printf(&i->arena, "{\"address\":\"%s\"}", start_player(i, "consul").p).p;
+    i->config[2] = "selfRegister";
+    i->config[3] = "true";
+    return true;
+}
+
 static const struct engine engines[] = {
-    { "nameresolution.sqlite", prepare_sqlite },
-    { "nameresolution.mdns", prepare_mdns },
+    { "nameresolution.sqlite", REGISTERS | LISTS | PLACES, prepare_sqlite },
+    { "nameresolution.mdns", REGISTERS | LISTS | PLACES, prepare_mdns },
+    { "nameresolution.consul", REGISTERS | LISTS | PLACES, prepare_consul },
+    { "nameresolution.dns", LISTS, prepare_dns },
+    { "nameresolution.static", LISTS | PLACES, prepare_static },
+    { "nameresolution.nameformat", 0, prepare_nameformat },
 };
+
+#define EACH_THAT(can_, e)                                                                         \
+    EACH (engines, e)                                                                              \
+        if ((e->can & (can_)) == (can_))
 
 static const struct resolver_ops *ops(const struct fixture *f)
 {
@@ -62,6 +134,7 @@ static const struct resolver_ops *ops(const struct fixture *f)
 
 static void island_done(struct island *i)
 {
+    server_stop(&i->server);
     arena_done(&i->arena);
 }
 
@@ -72,16 +145,25 @@ CO static bool island_init(struct island *i, const struct engine *e)
     return e->prepare(i);
 }
 
-CO static void join(struct island *i, const struct engine *e, struct fixture *f, const char *app_id,
-                    const char *ip, uint16_t port)
+CO static void join_placed(struct island *i, const struct engine *e, struct fixture *f,
+                           const char *app_id, const char *ip, uint16_t port, const char *zone,
+                           const char *region)
 {
     const struct component_env env = {
         .app_id = app_id,
         .namespace_ = "default",
         .host_address = ip,
+        .zone = zone,
+        .region = region,
         .internal_port = port,
     };
     CHECK_OK(fixture_open(f, e->type, i->config, &env), "%s: %s", e->type, f->err.text);
+}
+
+CO static void join(struct island *i, const struct engine *e, struct fixture *f, const char *app_id,
+                    const char *ip, uint16_t port)
+{
+    join_placed(i, e, f, app_id, ip, port, "", "");
 }
 
 /* The addresses of app as "a,b" in order of the text. */
@@ -146,14 +228,15 @@ CO static void try_two_apps(const struct engine *e)
     await(&b, "alpha", "127.0.0.1:50001");
     await(&a, "alpha", "127.0.0.1:50001");
     fixture_close(&b);
-    await(&a, "beta", "");
+    if (e->can & REGISTERS)
+        await(&a, "beta", "");
     fixture_close(&a);
 }
 
 TEST_LOOP(two_apps_find_each_other_until_one_leaves)
 {
-    EACH (engines, e)
-        try_two_apps(e);
+    EACH_THAT(LISTS, e)
+    try_two_apps(e);
 }
 
 CO static void try_replicas(const struct engine *e)
@@ -179,8 +262,8 @@ CO static void try_replicas(const struct engine *e)
 
 TEST_LOOP(all_replicas_are_given_up_to_max)
 {
-    EACH (engines, e)
-        try_replicas(e);
+    EACH_THAT(LISTS, e)
+    try_replicas(e);
 }
 
 CO static void try_v6(const struct engine *e)
@@ -198,8 +281,8 @@ CO static void try_v6(const struct engine *e)
 
 TEST_LOOP(ipv6_address_comes_in_brackets)
 {
-    EACH (engines, e)
-        try_v6(e);
+    EACH_THAT(LISTS, e)
+    try_v6(e);
 }
 
 CO static void try_unknown(const struct engine *e)
@@ -228,8 +311,68 @@ CO static void try_unknown(const struct engine *e)
 
 TEST_LOOP(unknown_app_has_no_address)
 {
-    EACH (engines, e)
-        try_unknown(e);
+    EACH_THAT(LISTS, e)
+    try_unknown(e);
+}
+
+/* The first registration of app, which is there. */
+CO static struct registration first(struct fixture *f, struct arena *a, const char *app)
+{
+    struct registration v[4];
+    struct error err = { 0 };
+    size_t n = 0;
+    CHECK_OK(ops(f)->resolve(f->self, str_c(app), S("default"), a, v, 4, &n, &err), "%s", err.text);
+    REQUIRE(n == 1, "%s: %zu of %s", f->type->type, n, app);
+    return v[0];
+}
+
+CO static void try_place(const struct engine *e)
+{
+    AUTO(island_done) struct island i;
+    struct fixture placed, other;
+    struct arena a;
+    if (!island_init(&i, e))
+        return;
+    join_placed(&i, e, &placed, "placed", "127.0.0.1", 50001, "a", "eu");
+    join(&i, e, &other, "near", "127.0.0.1", 50001 + !!(e->can & REGISTERS));
+    await(&other, "placed", "127.0.0.1:50001");
+    arena_init(&a, KIB(256));
+    struct registration r = first(&other, &a, "placed");
+    CHECK_STR(r.zone, "a", "%s", e->type);
+    CHECK_STR(r.region, "eu", "%s", e->type);
+    r = first(&other, &a, "near");
+    CHECK(r.zone.n == 0 && r.region.n == 0, "%s", e->type);
+    arena_done(&a);
+    fixture_close(&placed);
+    fixture_close(&other);
+}
+
+TEST_LOOP(zone_comes_with_the_address)
+{
+    EACH_THAT(PLACES, e)
+    try_place(e);
+}
+
+CO static void try_leave(const struct engine *e)
+{
+    AUTO(island_done) struct island i;
+    struct fixture a, b;
+    if (!island_init(&i, e))
+        return;
+    join(&i, e, &a, "stays", "127.0.0.1", 50001);
+    join(&i, e, &b, "leaves", "127.0.0.2", 50002);
+    await(&a, "leaves", "127.0.0.2:50002");
+    ops(&b)->leave(b.self);
+    await(&a, "leaves", "");
+    await(&b, "stays", "127.0.0.1:50001");
+    fixture_close(&b);
+    fixture_close(&a);
+}
+
+TEST_LOOP(who_leaves_is_not_found_but_still_finds)
+{
+    EACH_THAT(REGISTERS, e)
+    try_leave(e);
 }
 
 struct far {
@@ -264,8 +407,8 @@ CO static void try_other_worker(const struct engine *e)
 
 TEST_LOOP(any_worker_may_resolve)
 {
-    EACH (engines, e)
-        try_other_worker(e);
+    EACH_THAT(LISTS, e)
+    try_other_worker(e);
 }
 
 TEST_LOOP(incomplete_surroundings_are_refused)
@@ -282,7 +425,8 @@ TEST_LOOP(incomplete_surroundings_are_refused)
         { "no address", { .app_id = "a", .internal_port = 1 }, "address" },
         { "no port", { .app_id = "a", .host_address = "127.0.0.1" }, "port" },
     };
-    EACH (engines, e) {
+    EACH_THAT(REGISTERS, e)
+    {
         AUTO(island_done) struct island i;
         if (!island_init(&i, e))
             continue;
