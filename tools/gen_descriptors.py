@@ -18,6 +18,8 @@ FILES = {  # ours → the contract's
     "service_dapr.proto": "dapr/proto/runtime/v1/dapr.proto",
     "internals.proto": "dapr/proto/internals/v1/messages.proto",
     "service_internals.proto": "dapr/proto/internals/v1/service_invocation.proto",
+    "health.proto": "grpc/health/v1/messages.proto",
+    "service_health.proto": "grpc/health/v1/health.proto",
     "reflection.proto": "grpc/reflection/v1/messages.proto",
     "service_reflection.proto": "grpc/reflection/v1/reflection.proto",
 }

@@ -10,11 +10,19 @@
 struct api;
 struct sidecar_info; /* metadata.h */
 
+enum host_probe {
+    PROBE_LIVE,    /* it works at all */
+    PROBE_STARTED, /* what is waited for at the start has come: components, the app */
+    PROBE_READY,   /* it takes calls: started, the app healthy, and not about to stop */
+    PROBE_STAYS,   /* it isn't about to stop */
+};
+
 /* What the routes about the sidecar itself ask the runtime. */
 struct api_host {
     void *arg;
     bool (*ready)(void *arg, struct error *err); /* healthz: everything, the app included */
-    bool (*outbound_ready)(void *arg, struct error *err); /* healthz/outbound */
+    bool (*outbound_ready)(void *arg, struct error *err);               /* healthz/outbound */
+    bool (*probe)(void *arg, enum host_probe probe, struct error *err); /* /proa/v1/…z */
     CO void (*shutdown)(void *arg, bool force);
     CO int (*describe)(void *arg, struct arena *a, struct sidecar_info *ret);
     int (*set_metadata)(void *arg, str key, str value);

@@ -1,6 +1,7 @@
 #include "api/access.h"
 #include "api/errors.h"
 #include "api/grpc_call.h"
+#include "api/grpc_health.h"
 #include "api/grpc_proxy.h"
 #include "api/grpc_reflect.h"
 #include "api/grpc_watch.h"
@@ -137,17 +138,22 @@ CO static int call_unary(struct grpc_call *c, struct error *err)
     return r < 0 || c->x->ended ? r : grpc_reply(c, out, err);
 }
 
-CO static int call_method(struct grpc_call *c, struct error *err)
+CO int grpc_run_method(struct grpc_call *c, struct error *err)
 {
     const struct grpc_method *m = c->method;
-    if (!available(c))
-        return grpc_http_error(err, 501, "requested endpoint is not available",
-                               "requested endpoint is not available");
     if (m->unary)
         return call_unary(c, err);
     if (m->stream)
         return m->stream(c, err);
     return fail(err, UNIMPLEMENTED, NULL, STR_FMT ": %s", STR_ARG(m->name), m->why);
+}
+
+CO static int call_method(struct grpc_call *c, struct error *err)
+{
+    if (!available(c))
+        return grpc_http_error(err, 501, "requested endpoint is not available",
+                               "requested endpoint is not available");
+    return grpc_run_method(c, err);
 }
 
 CO static int route(struct grpc_call *c, struct error *err)
@@ -176,9 +182,14 @@ CO static int run(struct grpc_call *c, struct error *err)
     if (!grpc_timeout(&c->x->req.headers, &timeout_ns))
         return fail(err, INTERNAL, NULL, "malformed grpc-timeout");
     DEADLINE(timeout_ns);
-    int r = authorize(c, err);
-    if (r >= 0)
-        r = route(c, err);
+    int r = 0;
+    if (health_serves(c)) { /* who asks for it has no token */
+        r = health_run(c, err);
+    } else {
+        r = authorize(c, err);
+        if (r >= 0)
+            r = route(c, err);
+    }
     if (r < 0 && timeout_ns != UINT64_MAX && clock_now_ns() - start >= timeout_ns)
         r = fail_as(err, TIMEOUT, NULL, "the deadline of the call has passed");
     return r;

@@ -47,6 +47,8 @@ const struct grpc_method *grpc_method_find(str name); /* of the service Dapr; NU
 const struct grpc_method *grpc_method_at(size_t i);   /* NULL past the end */
 #define DAPR_SERVICE "dapr.proto.runtime.v1.Dapr"
 
+/* Runs c->method, whoever asks for it. */
+CO int grpc_run_method(struct grpc_call *c, struct error *err) WUR;
 /* What to return where the arena is full. */
 int grpc_no_memory(struct error *err);
 

@@ -7,6 +7,7 @@
 enum { REQUEST_MAX = 64 << 10, ARENA_MAX = 1 << 20, FILES_MAX = 32 };
 
 static const char V1[] = "grpc.reflection.v1.ServerReflection";
+static const char HEALTH[] = "grpc.health.v1.Health"; /* on the API port alone */
 static const char V1ALPHA[] = "grpc.reflection.v1alpha.ServerReflection";
 
 typedef Grpc__Reflection__V1__ServerReflectionRequest reflection_request;
@@ -91,11 +92,12 @@ static int find_symbol(str name)
 
 static int put_services(struct arena *a, reflection_response *out, const char *own)
 {
-    const char *const names[] = { own, V1, V1ALPHA };
+    const char *const names[] = { own, V1, V1ALPHA, HEALTH };
+    size_t n = str_eq(str_c(own), S(DAPR_SERVICE)) ? COUNT(names) : COUNT(names) - 1;
     list_response *l = pb_new(a, PB(list_service_response));
     if (!l || !(l->service = arena_alloc(a, COUNT(names) * sizeof *l->service)))
         return -EXHAUSTED;
-    for (size_t i = 0; i < COUNT(names); i++) {
+    for (size_t i = 0; i < n; i++) {
         service_response *s = l->service[l->n_service++] = pb_new(a, PB(service_response));
         if (!s)
             return -EXHAUSTED;

@@ -54,6 +54,30 @@ CO void outbound_route(struct request *r)
         reply_error(r->x, &err);
 }
 
+CO static void answer_probe(struct request *r, enum host_probe probe)
+{
+    struct error err = { 0 };
+    if (r->config->host.probe(r->config->host.arg, probe, &err))
+        reply_empty(r, 204);
+    else
+        reply_error(r->x, &err);
+}
+
+CO void livez_route(struct request *r)
+{
+    answer_probe(r, PROBE_LIVE);
+}
+
+CO void readyz_route(struct request *r)
+{
+    answer_probe(r, PROBE_READY);
+}
+
+CO void startupz_route(struct request *r)
+{
+    answer_probe(r, PROBE_STARTED);
+}
+
 CO void feed_route(struct request *r)
 {
     AUTO(buf_done) struct buf out;

@@ -73,6 +73,9 @@ static const struct route table[] = {
       "Conversation" },
     { ANY, "/v1.0-alpha2/conversation/*", unimplemented_route, "conversation", "v1alpha2",
       "Conversation" },
+    { GET, "/proa/v1/livez", livez_route, "healthz", "v1", "Livez", .open = true },
+    { GET, "/proa/v1/readyz", readyz_route, "healthz", "v1", "Readyz", .open = true },
+    { GET, "/proa/v1/startupz", startupz_route, "healthz", "v1", "Startupz", .open = true },
     { GET, "/proa/v1/feed", feed_route, "metadata", "v1", "Feed" },
 };
 

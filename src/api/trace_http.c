@@ -92,7 +92,9 @@ static int pass_on(struct request *r)
 CO bool trace_http_begin(struct request *r, struct span *s)
 {
     s->block = NULL;
-    if (!tracer_on() || str_contains(r->path, S("/healthz")))
+    bool probe = str_contains(r->path, S("/healthz")) || str_eq(r->path, S("/proa/v1/livez")) ||
+                 str_eq(r->path, S("/proa/v1/readyz")) || str_eq(r->path, S("/proa/v1/startupz"));
+    if (!tracer_on() || probe)
         return true;
     str baggage = http_headers_get(&r->x->req.headers, S("baggage"));
     if (baggage.n && !trace_baggage_valid(baggage)) {

@@ -57,6 +57,7 @@ struct runtime {
     atomic_bool reload_done;
     struct outboxes *outboxes; /* worker 0 */
     atomic_bool life_done, outbound_ready, ready, stopping, app_was_ready;
+    atomic_bool leaving;     /* the end has been asked for */
     atomic_bool discovered;  /* .subscriptions are all there, and the list stays as it is */
     bool deliveries_running; /* worker 0 */
     bool deliveries_over;    /* worker 0; the end has begun: none is started any more */

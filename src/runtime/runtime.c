@@ -124,6 +124,37 @@ static bool is_outbound_ready(void *arg, struct error *err)
     return false;
 }
 
+static const char *not_ready(const struct runtime *r)
+{
+    if (atomic_load(&r->leaving))
+        return "the sidecar is about to stop";
+    if (!atomic_load(&r->ready))
+        return "the start isn't over: the app is waited for";
+    return r->app && !atomic_load(&r->app->healthy) ? "the app is unhealthy" : NULL;
+}
+
+static bool probe(void *arg, enum host_probe probe, struct error *err)
+{
+    struct runtime *r = arg;
+    const char *why = NULL;
+    switch (probe) {
+    case PROBE_LIVE:
+        break;
+    case PROBE_STARTED:
+        why = atomic_load(&r->ready) ? NULL : "the start isn't over: the app is waited for";
+        break;
+    case PROBE_READY:
+        why = not_ready(r);
+        break;
+    case PROBE_STAYS:
+        why = atomic_load(&r->leaving) ? "the sidecar is about to stop" : NULL;
+        break;
+    }
+    if (why)
+        fail(err, UNAVAILABLE, "ERR_HEALTH_NOT_READY", "%s", why);
+    return !why;
+}
+
 /* The contract's shutdown is what a signal does. */
 CO static void shut_down(void *arg, bool force)
 {
@@ -380,8 +411,14 @@ static int make_api(struct runtime *r, struct error *err)
                    (o->api_logging == OPTION_UNSET && r->resources->config.log_api == TRI_YES);
     struct api_config c = {
         .blocks = &r->blocks,
-        .host = { r, is_ready, is_outbound_ready, shut_down, describe_metadata, describe_set,
-                  describe_feed },
+        .host = { .arg = r,
+                  .ready = is_ready,
+                  .outbound_ready = is_outbound_ready,
+                  .probe = probe,
+                  .shutdown = shut_down,
+                  .describe = describe_metadata,
+                  .set_metadata = describe_set,
+                  .write_feed = describe_feed },
         .token = o->api_token,
         .allowed_origins = o->allowed_origins,
         .max_body_bytes = (uint64_t)o->max_body_size,
@@ -472,6 +509,16 @@ int runtime_start(struct runtime *r, struct error *err)
 
 /* ---- stop ---- */
 
+/* Nobody finds us any more, while all that is under way, and what still comes, is done. */
+CO static void leave_step(void *arg)
+{
+    struct runtime *r = arg;
+    struct instance *i = r->blocks.resolver;
+    const struct resolver_ops *ops = i ? CONTAINER_OF(i->type, struct resolver_ops, t) : NULL;
+    if (ops && ops->leave)
+        ops->leave(i->self);
+}
+
 CO static void pause_step(void *arg)
 {
     struct runtime *r = arg;
@@ -495,7 +542,7 @@ CO static void drain_step(void *arg)
     configuration_stop(&r->blocks); /* the streams that wait for changes end */
 }
 
-CO static void deregister_step(void *arg)
+CO static void close_resolver_step(void *arg)
 {
     struct runtime *r = arg;
     instance_free(TAKE(r->blocks.resolver));
@@ -565,12 +612,14 @@ size_t runtime_stop(struct runtime *r)
     if (!started(r))
         return 0;
     int64_t seconds = r->options->graceful_seconds;
+    atomic_store(&r->leaving, true); /* not ready */
+    (void)worker_run(worker_at(0), "leave", leave_step, r);
     (void)worker_run(worker_at(0), "pause", pause_step,
                      r); /* what is in flight is acknowledged first */
     block_shutdown(r);   /* still follows the app's health */
     (void)worker_run(worker_at(0), "drain", drain_step, r);
     atomic_store(&r->stopping, true);
-    (void)worker_run(worker_at(0), "deregister", deregister_step, r); /* nobody finds us any more */
+    (void)worker_run(worker_at(0), "resolver", close_resolver_step, r);
     /* Whoever watches the grace from the signal on (main.c) ends the process first: the callers of
      * what hangs see the end of their connections, not an answer. */
     uint64_t until = seconds ? clock_now_ns() + SEC((uint64_t)seconds) + MS(500) : UINT64_MAX;

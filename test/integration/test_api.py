@@ -135,6 +135,43 @@ class Health(harness.Case):
         self.assertEqual((r.body, r.headers.get("content-type")), (b"", None))
 
 
+class Probes(harness.Case):
+    """What Kubernetes asks: started, ready, alive."""
+
+    def answers(self, where):
+        return [harness.call(where, "GET", path).status
+                for path in ("/proa/v1/startupz", "/proa/v1/readyz", "/proa/v1/livez")]
+
+    def test_a_sidecar_lives_before_its_app_does_and_is_ready_after(self):
+        port, public = harness.free_port(), harness.free_port()
+        s = self.sidecar("me", app_port=port, wait="/v1.0/healthz/outbound", args=["--dapr-public-port", public])
+        self.assertEqual(self.answers(s.http), [503, 503, 204])
+        self.assertError(s.get("/proa/v1/readyz"), 503, "ERR_HEALTH_NOT_READY")
+        self.app(port=port)
+        s.wait_ready()
+        self.assertEqual(self.answers(s.http), [204, 204, 204])
+        self.assertEqual(self.answers(public), [204, 204, 204])
+
+    def test_an_unhealthy_app_makes_it_unready_and_nothing_else(self):
+        app = self.app()
+        s = self.sidecar("me", app, args=["--enable-app-health-check", "--app-health-probe-interval", 1,
+                                          "--app-health-threshold", 1])
+        until("the app is healthy", lambda: self.answers(s.http) == [204, 204, 204])
+        app.on["/healthz"] = (500,)
+        until("the app is unhealthy", lambda: self.answers(s.http) == [204, 503, 204])
+        app.on["/healthz"] = (200,)
+        until("the app is healthy", lambda: self.answers(s.http) == [204, 204, 204])
+
+    def test_probes_need_no_token(self):
+        s = self.sidecar("me", env={"DAPR_API_TOKEN": "secret"})
+        self.assertEqual(self.answers(s.http), [204, 204, 204])
+
+    def test_zone_and_region_are_in_the_metadata(self):
+        s = self.sidecar("me", args=["--zone", "a", "--region", "eu"])
+        extended = json.loads(s.get("/v1.0/metadata").body)["extended"]
+        self.assertEqual((extended["proaZone"], extended["proaRegion"]), ("a", "eu"))
+
+
 class Token(harness.Case):
     def test_s7_token_is_asked_for_except_by_health(self):
         app = self.app()

@@ -6,6 +6,7 @@ by hand, byte by byte, so that the wire format is what is tested.
 """
 import json
 import os
+import signal
 import socket
 import sys
 
@@ -399,6 +400,53 @@ class InvokeServiceRemote(InvokeService):
     def start(self, app=None):
         self.s, self.callee = self.pair(app, caller="app", callee="other")
         self.channel = self.channel_of(self.s.grpc)
+
+
+class Health(GrpcCase):
+    """grpc.health.v1.Health, what grpc_health_probe and Kubernetes ask."""
+    SERVICE = "grpc.health.v1.Health"
+    SERVING, NOT_SERVING, SERVICE_UNKNOWN = 1, 2, 3
+
+    def check(self, service="", **more):
+        return self.rpc("Check", field(1, service) if service else b"", service=self.SERVICE, **more)[1][0]
+
+    def watch(self, service=""):
+        call = self.channel.unary_stream(f"/{self.SERVICE}/Watch")
+        return call(field(1, service) if service else b"", timeout=30)
+
+    def test_check_says_what_the_probes_say(self):
+        port = harness.free_port()
+        self.start(app_port=port, wait="/v1.0/healthz/outbound", env={"DAPR_API_TOKEN": "nobody has it"})
+        self.assertEqual(self.check(), self.NOT_SERVING)
+        self.assertEqual(self.check("proa.started"), self.NOT_SERVING)
+        self.assertEqual(self.check("proa.live"), self.SERVING)
+        self.app(port=port)
+        self.s.wait_ready()
+        for service in ("", SERVICE, "proa.ready", "proa.started"):
+            self.assertEqual(self.check(service), self.SERVING)
+        error = self.refused("Check", field(1, "no.such"), service=self.SERVICE)
+        self.assertCode(error, "NOT_FOUND", "no.such")
+        self.assertCode(self.refused("Other", service=self.SERVICE), "UNIMPLEMENTED", "Other")
+
+    def test_watch_tells_each_change_and_the_end(self):
+        port = harness.free_port()
+        self.start(app_port=port, wait="/v1.0/healthz/outbound")
+        told = self.watch()
+        self.assertEqual(parse(next(told))[1], [self.NOT_SERVING])
+        self.assertEqual(parse(next(self.watch("no.such")))[1], [self.SERVICE_UNKNOWN])
+        self.app(port=port)
+        self.assertEqual(parse(next(told))[1], [self.SERVING])
+        self.s.send_signal(signal.SIGTERM)
+        with self.assertRaises(grpc.RpcError) as e:
+            for m in told:
+                self.assertEqual(parse(m)[1], [self.NOT_SERVING])
+        self.assertEqual(e.exception.code().name, "UNAVAILABLE")
+        self.assertEqual(self.s.wait_exit(), 0)
+
+    def test_with_an_app_id_it_is_the_apps_own(self):
+        self.start()
+        error = self.refused("Check", service=self.SERVICE, metadata=[("dapr-app-id", "nobody")])
+        self.assertNotEqual(error.code().name, "OK")
 
 
 class Reflection(GrpcCase):

@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
 """Stopping: what is in flight ends well, signals and requests in the contract's order; SIGHUP."""
+import contextlib
 import json
 import os
 import signal
 import socket
+import sqlite3
 import threading
 import time
 
@@ -197,6 +199,32 @@ class Block(harness.Case):
         app.on["/healthz"] = (500,)
         self.assertEqual(s.wait_exit(), 0)
         self.assertIn("App reported unhealthy, entering shutdown...", s.log())
+
+
+class Leaving(harness.Case):
+    """From the first moment of a stop on nobody finds the sidecar any more, though it still works."""
+
+    def test_a_stop_takes_readiness_and_registration_back_at_once(self):
+        hosts = os.path.join(self.directory(), "hosts.db")
+        config = harness.configuration({"nameResolution": {"component": "sqlite", "configuration": {
+            "connectionString": hosts}}})
+        app = self.app()
+        s = self.sidecar("me", app, config=config, args=[
+            "--dapr-block-shutdown-duration", "180s", "--enable-app-health-check",
+            "--app-health-probe-interval", 1, "--app-health-threshold", 1])
+        until("it is ready", lambda: s.get("/proa/v1/readyz").status == 204)
+        self.assertEqual(self.rows(hosts), ["me"])
+        s.send_signal(signal.SIGTERM)
+        until("it is not ready", lambda: s.get("/proa/v1/readyz").status == 503)
+        self.assertEqual((s.get("/proa/v1/livez").status, s.get("/proa/v1/startupz").status), (204, 204))
+        until("it is not registered", lambda: self.rows(hosts) == [])
+        self.assertEqual(s.get("/v1.0/invoke/me/method/m").status, 200)
+        app.on["/healthz"] = (500,)
+        self.assertEqual(s.wait_exit(), 0)
+
+    def rows(self, path):
+        with contextlib.closing(sqlite3.connect(path, timeout=10)) as db:
+            return [r[0] for r in db.execute("SELECT app_id FROM hosts")]
 
 
 class Hangup(harness.Case):

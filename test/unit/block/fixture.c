@@ -510,6 +510,15 @@ static bool ready(void *arg, struct error *err)
     return false;
 }
 
+static bool probe(void *arg, enum host_probe probe, struct error *err)
+{
+    struct fixture *f = arg;
+    if (!f->stopping || probe == PROBE_LIVE || probe == PROBE_STARTED)
+        return true;
+    fail(err, UNAVAILABLE, "ERR_HEALTH_NOT_READY", "the sidecar is about to stop");
+    return false;
+}
+
 CO static void shut_down(void *arg, bool force)
 {
     struct fixture *f = arg;
@@ -563,8 +572,14 @@ void fixture_open(struct fixture *f, const char *yaml)
     REQUIRE(app_new(&app, &f->app, &err) == 0, "%s", err.text);
     f->b.app = f->app;
     struct api_config api = { .blocks = &f->b,
-                              .host = { f, ready, ready, shut_down, describe, set_metadata,
-                                        write_feed },
+                              .host = { .arg = f,
+                                        .ready = ready,
+                                        .outbound_ready = ready,
+                                        .probe = probe,
+                                        .shutdown = shut_down,
+                                        .describe = describe,
+                                        .set_metadata = set_metadata,
+                                        .write_feed = write_feed },
                               .max_body_bytes = 4096 };
     REQUIRE(api_new(&api, &f->api, &err) == 0, "%s", err.text);
 }
