@@ -238,9 +238,10 @@ func TestTransactionIsDoneWhole(t *testing.T) {
 
 func TestStateLivesAsLongAsItsTTLSays(t *testing.T) {
 	each(t, "STATES", func(t *testing.T, store string) {
-		k := key("ttl")
-		ok(t, client.SaveState(ctx, store, k, []byte("x"), map[string]string{"ttlInSeconds": "1"}))
-		equal(t, string(get(t, store, k).Value), "x")
+		k, lasting := key("ttl"), key("lasting")
+		ok(t, client.SaveState(ctx, store, k, []byte("x"), map[string]string{"ttlInSeconds": "1"})) // of a clock of whole seconds
+		ok(t, client.SaveState(ctx, store, lasting, []byte("x"), map[string]string{"ttlInSeconds": "600"}))
+		equal(t, string(get(t, store, lasting).Value), "x")
 		until(t, "it has expired", func() bool { return len(get(t, store, k).Value) == 0 })
 	})
 }

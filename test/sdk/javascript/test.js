@@ -137,9 +137,12 @@ for (const { name, protocol, denied, conflict } of PROTOCOLS) {
         });
 
         it("lives as long as its ttl says", async () => {
-          const k = key("ttl");
-          await dapr.state.save(store, [{ key: k, value: "soon gone", metadata: { ttlInSeconds: "1" } }]);
-          assert.equal(await dapr.state.get(store, k), "soon gone");
+          const k = key("ttl"), lasting = key("lasting");
+          await dapr.state.save(store, [
+            { key: k, value: "soon gone", metadata: { ttlInSeconds: "1" } }, // of a clock of whole seconds
+            { key: lasting, value: "still here", metadata: { ttlInSeconds: "600" } },
+          ]);
+          assert.equal(await dapr.state.get(store, lasting), "still here");
           await until("it has expired", async () => (await dapr.state.get(store, k)) === "");
         });
       });

@@ -152,9 +152,10 @@ class State(Case):
 
     def test_lives_as_long_as_its_ttl_says(self):
         def test(store):
-            k = key("ttl")
-            self.dapr.save_state(store, k, "x", state_metadata={"ttlInSeconds": "1"})
-            self.assertEqual(self.dapr.get_state(store, k).data, b"x")
+            k, lasting = key("ttl"), key("lasting")
+            self.dapr.save_state(store, k, "x", state_metadata={"ttlInSeconds": "1"})  # of a clock of whole seconds
+            self.dapr.save_state(store, lasting, "x", state_metadata={"ttlInSeconds": "600"})
+            self.assertEqual(self.dapr.get_state(store, lasting).data, b"x")
             until("it has expired", lambda: self.dapr.get_state(store, k).data == b"")
         self.on_each_store(test)
 
