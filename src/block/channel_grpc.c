@@ -20,7 +20,7 @@
 #define ALPHA_SERVICE "/dapr.proto.runtime.v1.AppCallbackAlpha/"
 #define HEALTH_SERVICE "/dapr.proto.runtime.v1.AppCallbackHealthCheck/"
 
-enum { SCRATCH_MORE = 16 << 20 };
+enum { SCRATCH_MORE = 16 << 20, REFUSED_TRIES = 8 /* a quarter of a second in all */ };
 static const size_t MESSAGE_MAX = (size_t)1 << 30; /* where --max-body-size sets no limit */
 
 typedef Dapr__Proto__Runtime__V1__StringEntry string_entry;
@@ -164,13 +164,35 @@ static int add_binary_trace(struct http_headers *metadata, char bin[TRACE_BINARY
     return text.n ? http_headers_set(metadata, S("grpc-trace-bin"), text) : 0;
 }
 
-/* *ret_reached: the app may have got the call. */
+CO static int exchange_once(struct app *a, struct rpc *c, str bytes, struct arena *arena,
+                            struct rpc_answer *ret, bool *ret_reached, bool *ret_refused,
+                            struct error *err)
+{
+    AUTO(http_call_freep) struct http_call *call = NULL;
+    *ret_refused = false;
+    int r = grpc_call_start(a->client, a->address, str_c(a->address), c->path, &c->metadata,
+                            time_left(), &call, err);
+    if (r < 0)
+        return r;
+    *ret_reached = true;
+    r = grpc_call_send(call, bytes, true);
+    /* An app that takes no more has answered already, or has left: the answer says which. */
+    if (r == -CANCELLED || r == -TIMEOUT)
+        return fail(err, (enum code) - r, NULL, "the call to the app was interrupted");
+    r = receive(call, c, arena, ret, err);
+    *ret_refused = r == -UNAVAILABLE && http_call_refused(call);
+    return r;
+}
+
+/* *ret_reached: the app may have got the call. An app that has as many streams as it likes refuses
+ * a further one, having taken nothing of it: it's asked again. */
 CO static int exchange(struct app *a, struct rpc *c, struct arena *arena, struct rpc_answer *ret,
                        bool *ret_reached, struct error *err)
 {
-    AUTO(http_call_freep) struct http_call *call = NULL;
     str bytes = S("");
     char bin[TRACE_BINARY_TEXT + 1];
+    bool refused = true;
+    int r = 0;
     *ret = (struct rpc_answer){ 0 };
     *ret_reached = false;
     if ((c->in && proto_pack_to(c->in, arena, &bytes) < 0) ||
@@ -178,17 +200,15 @@ CO static int exchange(struct app *a, struct rpc *c, struct arena *arena, struct
         (a->config.token &&
          http_headers_set(&c->metadata, S("dapr-api-token"), str_c(a->config.token)) < 0))
         return no_memory(err);
-    int r = grpc_call_start(a->client, a->address, str_c(a->address), c->path, &c->metadata,
-                            time_left(), &call, err);
-    if (r < 0)
-        return r;
-    *ret_reached = true;
     c->sent = bytes.n;
-    r = grpc_call_send(call, bytes, true);
-    /* An app that takes no more has answered already, or has left: the answer says which. */
-    return r == -CANCELLED || r == -TIMEOUT
-               ? fail(err, (enum code) - r, NULL, "the call to the app was interrupted")
-               : receive(call, c, arena, ret, err);
+    for (unsigned n = 0; refused && n <= REFUSED_TRIES; n++) {
+        if (n && fiber_sleep(MS(1) << (n - 1)) < 0)
+            break;
+        if (n && err)
+            *err = (struct error){ 0 };
+        r = exchange_once(a, c, bytes, arena, ret, ret_reached, &refused, err);
+    }
+    return r;
 }
 
 /* A call in a place of its own. The app's refusal is no failure: see ret->status. */

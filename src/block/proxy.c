@@ -9,7 +9,11 @@
 #include "http/grpc.h"
 #include "http/splice.h"
 
-enum { PREFIX = 5 }; /* bytes in front of each message */
+enum {
+    PREFIX = 5, /* bytes in front of each message */
+    REFUSED_TRIES =
+        8, /* of a stream; the pauses between them double, a quarter of a second in all */
+};
 
 /* A call that is being passed on. */
 struct forward {
@@ -23,6 +27,8 @@ struct forward {
     bool once;       /* the one message below is all there may be */
     str first;       /* what goes with the start */
     struct http_request req;
+    struct http_client *client; /* of the last try */
+    const char *address;
     struct http_call *call; /* of the last try; owned */
     uint64_t start_ns;      /* of the last try */
     struct grpc_status status;
@@ -136,6 +142,29 @@ static void measure(const struct forward *f, const struct http_splice *s, enum c
                 f->start_ns);
 }
 
+/* A callee that has as many streams as it likes refuses a further one; it took nothing of it. */
+CO static bool start_again(struct forward *f, struct http_splice *s, unsigned n)
+{
+    str kept;
+    if (!http_call_refused(f->call) || !splice_kept(s, &kept) || fiber_sleep(MS(1) << n) < 0)
+        return false;
+    str part[] = { f->first, kept }, body = arena_join(f->p->x->arena, part, COUNT(part));
+    http_call_free(TAKE(f->call));
+    if (!body.p ||
+        http_call_start(f->client, f->address, &f->req, body, s->up.done, &f->call, NULL) < 0)
+        return false;
+    s->call = f->call;
+    return true;
+}
+
+CO static int splice(struct forward *f, struct http_splice *s)
+{
+    int r = http_splice(s);
+    for (unsigned n = 0; r == -UNAVAILABLE && n < REFUSED_TRIES && start_again(f, s, n); n++)
+        r = http_splice(s);
+    return r;
+}
+
 /* Both ways until the callee ends it. A failure of the callee that has not been passed on yet is
  * returned, for another try; the answer is kept. */
 CO static int pass(struct forward *f, struct guard_attempt *attempt, struct error *err)
@@ -146,7 +175,7 @@ CO static int pass(struct forward *f, struct guard_attempt *attempt, struct erro
                              .max_message = f->p->max_message,
                              .hold = f->hold,
                              .closed = f->once };
-    int r = http_splice(&s);
+    int r = splice(f, &s);
     if (r >= 0)
         r = grpc_call_status(f->call, &f->status);
     measure(f, &s, r < 0 ? (enum code) - r : f->status.code);
@@ -168,6 +197,8 @@ CO static int try_at(struct forward *f, struct http_client *client, const char *
 {
     http_call_free(TAKE(f->call));
     f->req.authority = str_c(address);
+    f->client = client;
+    f->address = address;
     *ret_unsent = false;
     f->start_ns = clock_now_ns();
     if (set_timeout(f) < 0)

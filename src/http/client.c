@@ -1,4 +1,5 @@
 #include "http/client_private.h"
+#include "http/h2_session.h"
 #include "http/private.h"
 
 #include "base/mem.h"
@@ -64,6 +65,12 @@ struct arena *http_call_arena(struct http_call *call)
 bool http_call_reused(const struct http_call *call)
 {
     return call->reused;
+}
+
+bool http_call_refused(struct http_call *call)
+{
+    const struct h2_stream *s = h2_call_stream(call);
+    return s && s->closed && !s->head_done && s->error == NGHTTP2_REFUSED_STREAM;
 }
 
 void http_call_free(struct http_call *call)

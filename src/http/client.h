@@ -59,6 +59,9 @@ const struct http_headers *http_call_trailers(
 struct arena *http_call_arena(struct http_call *call);
 /* Whether this call's connection was kept from an earlier one. */
 bool http_call_reused(const struct http_call *call);
+/* Whether the peer has said that it took nothing of the call (HTTP/2: REFUSED_STREAM), so that it
+ * may be made again whatever it is (RFC 9113 section 8.7). Servers do so when they have many. */
+bool http_call_refused(struct http_call *call);
 /* Keeps the connection when both sides have ended cleanly, otherwise closes it (h2: RST_STREAM
  * CANCEL). */
 void http_call_free(struct http_call *call);

@@ -26,6 +26,28 @@ int splice_count(struct splice_way *w, str data, size_t max)
     return 0;
 }
 
+static void keep(struct http_splice *s, str data)
+{
+    if (s->lost || s->x->started)
+        return;
+    str copy = { 0 };
+    if (s->n_kept < SPLICE_KEPT_PARTS && s->kept_bytes + data.n <= SPLICE_KEPT_MAX)
+        copy = arena_dup(s->x->arena, data);
+    s->lost = !copy.p;
+    if (s->lost)
+        return;
+    s->kept[s->n_kept++] = copy;
+    s->kept_bytes += data.n;
+}
+
+bool splice_kept(const struct http_splice *s, str *ret)
+{
+    if (s->lost || s->x->started)
+        return false;
+    *ret = s->n_kept ? arena_join(s->x->arena, s->kept, s->n_kept) : S("");
+    return ret->p;
+}
+
 /* As much as the other stream takes: 1, 0 = nothing, negative. */
 static int move(struct http_splice *s, struct splice_way *w, struct h2_stream *from,
                 struct h2_stream *to)
@@ -36,6 +58,8 @@ static int move(struct http_splice *s, struct splice_way *w, struct h2_stream *f
     int r = splice_count(w, data, s->max_message);
     if (r < 0)
         return r;
+    if (w == &s->up)
+        keep(s, data);
     buf_put(&to->out, data);
     if (!buf_ok(&to->out))
         return -EXHAUSTED;

@@ -16,6 +16,8 @@ struct splice_way {
     bool done;
 };
 
+enum { SPLICE_KEPT_MAX = 16 << 10, SPLICE_KEPT_PARTS = 4 };
+
 struct http_splice {
     struct http_exchange *x;
     struct http_call *call;
@@ -23,12 +25,20 @@ struct http_splice {
     bool hold;   /* the answer's head is kept back until its body begins */
     bool closed; /* the caller may send nothing more: all it had went with the call's start */
     struct splice_way up, down;
+    /* What went up before there was an answer, in the exchange's arena. */
+    str kept[SPLICE_KEPT_PARTS];
+    size_t n_kept, kept_bytes;
+    bool lost; /* it was more than that */
 };
 
 /* 0 = the answer has come to its end, which has not been passed on: trailers and the end of the
  * reply are the caller's. x->started says whether the head was; what isn't 200 with a body of
  * application/grpc, or has its status in the head, never is. */
 CO int http_splice(struct http_splice *s) WUR;
+
+/* All that has gone up, for a call that was refused and is made again; false when it isn't there
+ * any more, or the answer has begun. */
+bool splice_kept(const struct http_splice *s, str *ret) WUR;
 
 /* Follows gRPC's frames. -EXHAUSTED: a message larger than max. */
 int splice_count(struct splice_way *w, str data, size_t max) WUR;

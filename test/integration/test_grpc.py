@@ -499,7 +499,7 @@ class Reflection(GrpcCase):
 
 
 class Watched(GrpcCase):
-    def test_calls_are_counted(self):
+    def test_calls_of_the_api_are_counted(self):
         self.start(STORE)
         self.rpc("SaveState", field(1, "s") + field(2, field(1, "k") + field(2, b"v" * 4000)))
         self.rpc("GetState", field(1, "s") + field(2, "k"))

@@ -363,7 +363,7 @@ class Life(Case):
             self.assertGreater(s.metric("dapr_grpc_io_healthprobes_completed_count", grpc_client_status=status), 0)
             self.assertGreater(s.metric("dapr_grpc_io_healthprobes_roundtrip_latency_count", grpc_client_status=status), 0)
 
-    def test_calls_are_counted(self):
+    def test_calls_to_the_app_are_counted(self):
         def on(call, context):
             if len(a.got("OnInvoke")) > 1:
                 raise Refusal(Code.NOT_FOUND)

@@ -4,9 +4,12 @@
 Needs grpcio (requirements.txt); where it isn't there the tests are skipped visibly.
 """
 import concurrent.futures
+import contextlib
 import functools
 import os
 import queue
+import socket
+import struct
 import sys
 import threading
 
@@ -184,7 +187,7 @@ class Proxied:
                 self.assertEqual(e.code().name, "UNIMPLEMENTED")
             self.assertEqual(self.echo.calls[-1][0], got)
 
-    def test_calls_are_counted(self):
+    def test_proxied_calls_are_counted(self):
         self.call("unary_unary", "Unary", b"x" * 3000)
         self.refused("unary_unary", "Fail", b"")
         list(self.call("unary_stream", "Spread", b"y" * 400))
@@ -210,6 +213,56 @@ class Proxied:
             self.assertEqual([c.result() for c in calls], [str(i).encode() for i in range(n)])
 
 
+class Refusing:
+    """A server that speaks just enough HTTP/2 to refuse its first streams with REFUSED_STREAM, as servers do that
+    have too many, and to echo what comes on later ones."""
+    HEAD = b"\x88\x00\x0ccontent-type\x10application/grpc"
+    TRAILERS = b"\x00\x0bgrpc-status\x010"
+
+    def __init__(self, refuse, answer=None):
+        self.refuse, self.answer, self.streams, self.lock = refuse, answer, 0, threading.Lock()
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        with contextlib.suppress(OSError):
+            while True:
+                threading.Thread(target=self.serve, args=self.listener.accept()[:1], daemon=True).start()
+
+    @staticmethod
+    def frame(kind, flags, stream, payload=b""):
+        return struct.pack(">I", len(payload))[1:] + struct.pack(">BBI", kind, flags, stream) + payload
+
+    def serve(self, s):
+        with s, s.makefile("rb") as f, contextlib.suppress(OSError):
+            f.read(24)  # the preface
+            s.sendall(self.frame(4, 0, 0))
+            bodies = {}
+            while head := f.read(9):
+                size, kind, flags, stream = int.from_bytes(head[:3], "big"), head[3], head[4], int.from_bytes(head[5:], "big")
+                payload = f.read(size)
+                if kind == 4 and not flags & 1:
+                    s.sendall(self.frame(4, 1, 0))
+                if kind == 1:
+                    with self.lock:
+                        self.streams += 1
+                        refused = self.streams <= self.refuse
+                    if refused:
+                        s.sendall(self.frame(3, 0, stream, struct.pack(">I", 7)))
+                    else:
+                        bodies[stream] = b""
+                if kind == 0 and stream in bodies:
+                    bodies[stream] += payload
+                if kind in (0, 1) and flags & 1 and stream in bodies:
+                    body = bodies.pop(stream) if self.answer is None else self.answer
+                    s.sendall(self.frame(1, 4, stream, self.HEAD) + self.frame(0, 0, stream, body) +
+                              self.frame(1, 5, stream, self.TRAILERS))
+
+    def close(self):
+        self.listener.close()
+
+
 class GrpcCase(harness.Case):
     def grpc_app(self, **more):
         app = GrpcApp(**more)
@@ -227,7 +280,7 @@ class GrpcCase(harness.Case):
 @unittest.skipIf(grpc is None, "grpcio isn't installed: see requirements.txt")
 class OwnApp(Proxied, GrpcCase):
     def setUp(self):
-        # A thread for each call: grpcio cancels some of those that wait for one.
+        # A thread for each call. The core refuses streams (REFUSED_STREAM) while ended ones hold their memory.
         self.a = self.grpc_app(workers=2200, options=[("grpc.max_concurrent_streams", 100), ("grpc.server.max_pending_requests", 100000),
                                                     ("grpc.server.max_pending_requests_hard_limit", 100000), ("grpc.max_receive_message_length", -1)])
         self.echo = self.a.echo
@@ -293,7 +346,7 @@ class ManyStreams(GrpcCase):
 @unittest.skipIf(grpc is None, "grpcio isn't installed: see requirements.txt")
 class TwoSidecars(Proxied, GrpcCase):
     def setUp(self):
-        # A thread for each call: grpcio cancels some of those that wait for one.
+        # A thread for each call. The core refuses streams (REFUSED_STREAM) while ended ones hold their memory.
         self.a = self.grpc_app(workers=2200, options=[("grpc.max_concurrent_streams", 100), ("grpc.server.max_pending_requests", 100000),
                                                     ("grpc.server.max_pending_requests_hard_limit", 100000), ("grpc.max_receive_message_length", -1)])
         self.echo = self.a.echo
@@ -352,6 +405,40 @@ class Policies(Proxied, GrpcCase):
         e = self.refused("unary_unary", "Fail", b"")
         self.assertEqual((e.code().name, e.details()), ("NOT_FOUND", "nothing: ä%"))
         self.assertEqual(len(self.echo.calls), 4)
+
+
+@unittest.skipIf(grpc is None, "grpcio isn't installed: see requirements.txt")
+class Refused(GrpcCase):
+    """A stream that was refused has not been looked at: it's made again, with what was sent of it."""
+
+    def start(self, refuse, answer=None, protocol=None):
+        app = Refusing(refuse, answer)
+        self.addCleanup(app.close)
+        s = self.sidecar("callee", app_port=app.port, args=protocol or self.H2C)
+        self.channel = self.channel_of(s)
+        return app, s
+
+    def call(self, *args, **more):
+        return Proxied.call(self, *args, **more)
+
+    def test_unary_calls_and_streams_are_made_again(self):
+        app, _ = self.start(3)
+        self.assertEqual(self.call("unary_unary", "Unary", b"x" * 5000), b"x" * 5000)
+        self.assertEqual(app.streams, 4)
+        app.refuse = 6
+        self.assertEqual(list(self.call("stream_stream", "Both", iter([b"a", b"b"]))), [b"a", b"b"])
+        self.assertEqual(app.streams, 7)
+
+    def test_not_for_ever(self):
+        app, _ = self.start(100)
+        with self.assertRaises(grpc.RpcError) as e:
+            self.call("unary_unary", "Unary", b"x")
+        self.assertEqual((e.exception.code().name, app.streams), ("UNAVAILABLE", 9))
+
+    def test_callbacks_are_made_again(self):
+        app, s = self.start(2, answer=bytes(5), protocol=["--app-protocol", "grpc", "--disable-init-endpoints", "config,subscribe"])
+        self.assertEqual(s.get("/v1.0/invoke/callee/method/m").status, 200)
+        self.assertEqual(app.streams, 3)
 
 
 @unittest.skipIf(grpc is None, "grpcio isn't installed: see requirements.txt")

@@ -2,8 +2,10 @@
 """Service invocation over HTTP: to our own app, to another's over the internal port, to endpoints."""
 import contextlib
 import os
+import random
 import shutil
 import socket
+import sqlite3
 import subprocess
 import threading
 import time
@@ -469,6 +471,41 @@ class Remote(harness.Case):
         b.wait_ready()
         until("the caller finds its peer again",
               lambda: a.get("/v1.0/invoke/callee/method/m").status == 200)
+
+    def hosts(self):
+        db = sqlite3.connect(os.path.join(self.directory(), "hosts.db"), timeout=10)
+        self.addCleanup(db.close)
+        return {app: address for app, address in db.execute("SELECT app_id, address FROM hosts")}
+
+    def test_s73_a_loopback_listen_address_is_advertised(self):
+        config = self.hosts_config()
+        s = self.sidecar("near", config=config)
+        self.assertEqual(self.hosts(), {"near": f"127.0.0.1:{s.internal}"})
+
+    def test_the_hosts_address_can_be_set(self):
+        """DAPR_HOST_IP, unless the internal port listens on loopback alone (surprise 73)."""
+        config, env = self.hosts_config(), {"DAPR_HOST_IP": "127.0.0.77"}
+        far = self.sidecar("far", self.app(), config=config, env=env, args=["--dapr-internal-grpc-listen-address", ""])
+        near = self.sidecar("near", config=config, env=env)
+        self.assertEqual(self.hosts(), {"far": f"127.0.0.77:{far.internal}", "near": f"127.0.0.1:{near.internal}"})
+        self.assertEqual(near.get("/v1.0/invoke/far/method/m").status, 200, "it's called there")
+
+    def test_s74_mdns_finds_an_app_of_any_namespace(self):
+        group = f"239.255.{random.randrange(256)}.{random.randrange(1, 255)}"
+        spec = {"nameResolution": {"component": "mdns", "version": "v1", "configuration": {
+            "group": group, "port": str(harness.free_port())}}}
+        config = harness.configuration(spec)
+        try:
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+                s.connect((group, 5353))
+        except OSError as e:
+            self.skipTest(f"this machine has no multicast: {e}")
+        callee = self.sidecar("callee", self.app(), config=config, env={"NAMESPACE": "one"})
+        if "local service entry announced" not in callee.log():
+            self.skipTest("this machine has no multicast: see the log of callee")
+        caller = self.sidecar("caller", config=config, env={"NAMESPACE": "two"})
+        for name in ("callee", "callee.one", "callee.three"):
+            self.assertEqual(caller.get(f"/v1.0/invoke/{name}/method/m").status, 200, name)
 
     def test_a_stopped_peer_gives_an_error_within_the_deadline(self):
         app = self.app()

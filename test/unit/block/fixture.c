@@ -168,6 +168,7 @@ CO static int subscribe(void *self, const struct pubsub_subscription *s, void **
     if (r < 0)
         return r;
     f->sub = *s;
+    f->sub.topic = arena_dup(&f->arena, s->topic); /* it is borrowed */
     f->subscribed = true;
     *ret_sub = f;
     return 0;

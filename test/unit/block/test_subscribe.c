@@ -134,6 +134,46 @@ TEST_CO(an_app_that_does_not_answer_keeps_what_is_declared)
     fixture_close(&f);
 }
 
+CO static void silent(struct fixture *f, struct http_exchange *x)
+{
+    if (f->app_calls < (unsigned)f->status)
+        http_reply_abort(x);
+    else
+        (void)http_reply(x, 200, NULL,
+                         S("[{\"pubsubname\":\"p\",\"topic\":\"t\",\"route\":\"/r\"}]"));
+}
+
+/* DaprBuiltInInitializationRetries: three more times, and another number by a resource. */
+TEST_CO(a_silent_app_is_asked_again)
+{
+    static const struct {
+        const char *yaml;
+        int answers; /* at this call */
+        size_t want;
+        unsigned calls;
+    } row[] = {
+        { NULL, 1, 1, 1 },
+        { NULL, 4, 1, 4 },
+        { NULL, 5, 0, 4 },
+        { "apiVersion: dapr.io/v1alpha1\nkind: Resiliency\nmetadata: {name: r}\nspec:\n"
+          "  policies: {retries: {DaprBuiltInInitializationRetries: "
+          "{policy: constant, duration: 1ms, maxRetries: 6}}}\n",
+          7, 1, 7 },
+    };
+    EACH (row, r) {
+        struct fixture f;
+        struct subscriptions l;
+        fixture_open(&f, r->yaml);
+        fixture_add(&f, "pubsub", "p", NULL);
+        f.handle = silent;
+        f.status = r->answers;
+        CHECK_EQ(discover(&f, &l), r->want, "%d", r->answers);
+        CHECK_EQ(f.app_calls, r->calls, "%d", r->answers);
+        subscriptions_done(&l);
+        fixture_close(&f);
+    }
+}
+
 static void three(struct fixture *f, struct subscriptions *l)
 {
     fixture_open(f, NULL);
