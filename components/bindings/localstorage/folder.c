@@ -354,6 +354,6 @@ int folder_list(int root, str name, void (*fn)(void *arg, str name), void *arg, 
                 struct error *err)
 {
     struct walk w = { fn, arg, a, err, 0 };
-    int fd, r = enter(root, name, false, a, &fd, err);
+    int fd = -1, r = enter(root, name, false, a, &fd, err);
     return r < 0 ? r : walk(&w, fd, name);
 }

@@ -149,7 +149,7 @@ CO static int check(struct bearer *m, struct http_exchange *x, struct error *err
 {
     static const str scheme = S("Bearer ");
     str value = http_headers_get(&x->req.headers, S("authorization"));
-    struct jwt t;
+    struct jwt t = { 0 };
     if (!str_istarts(value, scheme))
         return fail(err, UNAUTHENTICATED, NULL, "no bearer token");
     int r = jwt_parse(str_trim(str_skip(value, scheme.n)), x->arena, &t, err);

@@ -82,7 +82,7 @@ CO static int read_answer(struct http_call *call, struct arena *a, str *ret, str
 CO int fetch(struct fetcher *f, str url, struct arena *a, str *ret, struct error *err)
 {
     AUTO(http_call_freep) struct http_call *call = NULL;
-    struct place p;
+    struct place p = { 0 };
     DEADLINE(SEC(FETCH_S));
     int r = locate(url, a, &p, err);
     if (r < 0)

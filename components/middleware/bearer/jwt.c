@@ -45,7 +45,7 @@ static int decode(str text, struct arena *a, str *ret, struct error *err)
 
 static int decode_object(str text, struct arena *a, struct json *ret, struct error *err)
 {
-    str bytes;
+    str bytes = S("");
     int r = decode(text, a, &bytes, err);
     if (r < 0)
         return r;
