@@ -39,6 +39,7 @@ static struct peer *peer_new(struct upstream *u, const struct registration *r)
     snprintf(p->zone, sizeof p->zone, STR_FMT, STR_ARG(str_take(r->zone, sizeof p->zone - 1)));
     snprintf(p->region, sizeof p->region, STR_FMT,
              STR_ARG(str_take(r->region, sizeof p->region - 1)));
+    p->zone_hash = (uint32_t)(hash_bytes(r->zone) + 3 * hash_bytes(r->region));
     SET(p->zone_weight, 1000);
     return p;
 }

@@ -11,7 +11,8 @@
  * fair part it gets. Whoever decides about zones sets instances.zones before the first call: it is
  * called a few times a second for each app that is called, by one worker at a time, with all its
  * instances, and stores zone_weight of each (0 … 1000; 0 = only if there is nobody else). The
- * choice (peers.c) multiplies it with the weight of slow start and leaves out who is ejected. */
+ * choice (policy/choice.h) multiplies it with the weight of slow start and leaves out who is
+ * ejected. */
 #pragma once
 
 #include "base/map.h"
@@ -47,6 +48,7 @@ struct peer {
     uint64_t hash;       /* hash_stable(address) */
     char address[64];    /* "10.0.0.7:50002" */
     char zone[64], region[64];
+    uint32_t zone_hash;           /* of both */
     char apart[64];               /* what follows changes with each call */
     atomic_bool direct;           /* a Proa: takes calls as plain HTTP/1.1 on its internal port */
     _Atomic uint32_t zone_weight; /* 0 … 1000, see above */

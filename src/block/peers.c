@@ -3,7 +3,7 @@
 #include "base/clock.h"
 #include "base/id.h"
 #include "block/invoke.h"
-#include "policy/balance.h"
+#include "policy/choice.h"
 
 #define GET(field) atomic_load_explicit(&(field), memory_order_relaxed)
 #define SET(field, value) atomic_store_explicit(&(field), (value), memory_order_relaxed)
@@ -17,13 +17,6 @@ struct tried {
     size_t n;
 };
 
-/* Those that may be chosen, as plain numbers. */
-struct candidates {
-    struct peer *peer[RESOLVE_ADDRESSES];
-    uint32_t weight[RESOLVE_ADDRESSES];
-    size_t n;
-};
-
 static bool was_tried(const struct tried *t, const struct peer *p)
 {
     for (size_t i = 0; i < t->n; i++)
@@ -32,114 +25,47 @@ static bool was_tried(const struct tried *t, const struct peer *p)
     return false;
 }
 
-static void add(struct candidates *c, struct peer *p, uint32_t weight)
+static void look(const struct fleet *f, uint64_t now, struct choice_instance *ret)
 {
-    c->weight[c->n] = weight;
-    c->peer[c->n++] = p;
-}
-
-static uint32_t weight_of(const struct outlier_config *o, const struct peer *p, uint64_t now)
-{
-    uint32_t zone = GET(p->zone_weight), w = outlier_weight(o, &p->health, now);
-    return zone && w ? (zone * w + 999) / 1000 : 0;
-}
-
-/* Those in service. *ret_probe: one whose time of ejection is over and that this call is to try. */
-static void gather(const struct fleet *f, const struct outlier_config *o, const struct tried *t,
-                   uint64_t now, struct candidates *c, struct peer **ret_probe)
-{
-    size_t in_service = 0;
     for (size_t i = 0; i < f->n; i++) {
         struct peer *p = f->peer[i];
-        enum outlier_state state = outlier_state(o, &p->health, now);
-        if (state == OUTLIER_PROBE_DUE && !t->n && !*ret_probe && outlier_probe(&p->health))
-            *ret_probe = p;
-        if (state == OUTLIER_PROBE_DUE || state == OUTLIER_EJECTED)
-            continue;
-        in_service++;
-        if (!was_tried(t, p))
-            add(c, p, weight_of(o, p, now));
+        bool fresh = now - GET(p->load_ns) < LOAD_COUNTS_NS;
+        ret[i] = (struct choice_instance){
+            .health = &p->health,
+            .hash = p->hash,
+            .in_flight = GET(p->in_flight),
+            .utilisation = fresh ? GET(p->load) : 0,
+            .zone_weight = GET(p->zone_weight),
+            .zone = p->zone_hash,
+        };
     }
-    bool panic = in_service * 100 < f->n * o->panic_percent;
-    if (panic != GET(f->up->panic))
-        SET(f->up->panic, panic);
-    for (size_t i = 0; panic && i < f->n; i++) {
-        struct peer *p = f->peer[i];
-        if (GET(p->health.until_ns) && !GET(p->health.unreachable) && !was_tried(t, p))
-            add(c, p, GET(p->zone_weight));
-    }
-}
-
-/* When nobody is in service: those that can be reached before those that can't. */
-static void gather_rest(const struct fleet *f, const struct tried *t, struct candidates *c)
-{
-    for (int unreachable = 0; unreachable < 2 && !c->n; unreachable++)
-        for (size_t i = 0; i < f->n; i++)
-            if (GET(f->peer[i]->health.unreachable) == unreachable && !was_tried(t, f->peer[i]))
-                add(c, f->peer[i], 1000);
-}
-
-static uint32_t load_of(const struct peer *p, uint64_t now)
-{
-    bool fresh = now - GET(p->load_ns) < LOAD_COUNTS_NS;
-    return balance_load(GET(p->in_flight), fresh ? GET(p->load) : 0);
-}
-
-static struct peer *by_hash(const struct peers *p, const struct traffic_rule *rule,
-                            const struct candidates *c)
-{
-    uint64_t node[RESOLVE_ADDRESSES];
-    uint32_t load[RESOLVE_ADDRESSES];
-    for (size_t i = 0; i < c->n; i++) {
-        node[i] = c->peer[i]->hash;
-        load[i] = GET(c->peer[i]->in_flight);
-    }
-    if (rule->bounded_percent <= 100)
-        return c->peer[balance_rendezvous(node, c->n, p->key)];
-    return c->peer[balance_bounded(node, load, c->n, p->key, (double)rule->bounded_percent / 100)];
-}
-
-static struct peer *by_load(const struct candidates *c, uint64_t now)
-{
-    uint32_t load[RESOLVE_ADDRESSES];
-    for (size_t i = 0; i < c->n; i++)
-        load[i] = load_of(c->peer[i], now);
-    return c->peer[balance_weighted_two(c->weight, load, c->n, id_random())];
-}
-
-static struct peer *pick(const struct peers *p, const struct traffic_rule *rule,
-                         const struct fleet *f, const struct candidates *c, uint64_t now)
-{
-    if (c->n == 1)
-        return c->peer[0];
-    for (size_t i = 0; p->sticky && i < c->n; i++)
-        if (c->peer[i]->hash == p->sticky)
-            return c->peer[i];
-    if (p->key)
-        return by_hash(p, rule, c);
-    switch (rule->balance) {
-    case TRAFFIC_ROUND_ROBIN:
-        return c->peer[balance_round_robin(&f->up->turn, c->n)];
-    case TRAFFIC_RANDOM:
-        return c->peer[balance_weighted(c->weight, c->n, id_random())];
-    case TRAFFIC_LEAST_LOADED:
-        break;
-    }
-    return by_load(c, now);
 }
 
 /* NULL: all have been tried. */
-static struct peer *choose(const struct peers *p, const struct traffic_rule *rule,
-                           const struct fleet *f, const struct tried *t, uint64_t now)
+static struct peer *choose_first(const struct peers *p, const struct traffic_rule *rule,
+                                 const struct fleet *f, const struct tried *t, uint64_t now)
 {
-    struct candidates c = { .n = 0 };
-    struct peer *probe = NULL;
-    gather(f, &rule->outlier, t, now, &c, &probe);
-    if (probe)
-        return probe;
-    if (!c.n)
-        gather_rest(f, t, &c);
-    return c.n ? pick(p, rule, f, &c, now) : NULL;
+    struct choice_instance v[RESOLVE_ADDRESSES];
+    const struct choice_call call = { rule, p->key, p->sticky, t->n > 0 };
+    bool panic;
+    look(f, now, v);
+    for (size_t i = 0; t->n && i < f->n; i++)
+        v[i].tried = was_tried(t, f->peer[i]);
+    size_t at = choose(&call, v, f->n, &f->up->turn, now, id_random(), &panic);
+    if (panic != GET(f->up->panic))
+        SET(f->up->panic, panic);
+    return at < f->n ? f->peer[at] : NULL;
+}
+
+static struct peer *choose_second(const struct traffic_rule *rule, const struct fleet *f,
+                                  uint64_t but, uint64_t now)
+{
+    struct choice_instance v[RESOLVE_ADDRESSES];
+    look(f, now, v);
+    for (size_t i = 0; i < f->n; i++)
+        v[i].tried = v[i].hash == but;
+    size_t at = choose_other(rule, v, f->n, now, id_random());
+    return at < f->n ? f->peer[at] : NULL;
 }
 
 /* ---- what it has shown ---- */
@@ -283,7 +209,7 @@ CO static struct peer *next(struct peers *p, const struct traffic_rule *rule, co
         budget_deposit(&p->up->retries, now);
     }
     upstream_sweep(&i->instances, f->up, rule, f->peer, f->n, now);
-    struct peer *peer = choose(p, rule, f, t, now);
+    struct peer *peer = choose_first(p, rule, f, t, now);
     return peer ? peer_ref(peer) : NULL;
 }
 
@@ -320,20 +246,14 @@ CO int peers_ask_other(struct peers *p, uint64_t but, struct guard_attempt *atte
 {
     const struct traffic_rule *rule = rule_of(p);
     const struct fleet *f;
-    struct candidates c = { .n = 0 };
     struct peer_asked asked;
     int r = resolve(p->b->invoker->resolved, p->b, p->app_id, space_of(p), &f, err);
     if (r < 0)
         return r;
-    uint64_t now = clock_now_ns();
-    for (size_t i = 0; i < f->n; i++) {
-        uint32_t weight = weight_of(&rule->outlier, f->peer[i], now);
-        if (weight && f->peer[i]->hash != but)
-            add(&c, f->peer[i], weight);
-    }
-    if (!c.n)
+    struct peer *peer = choose_second(rule, f, but, clock_now_ns());
+    if (!peer)
         return fail(err, NOT_FOUND, NULL, "no other instance is in service");
-    struct peer *peer = peer_ref(by_load(&c, now));
+    peer_ref(peer);
     r = ask_one(p, rule, peer, &asked, attempt, err);
     peer_unref(peer);
     return r;

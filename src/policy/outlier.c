@@ -88,11 +88,11 @@ static int32_t weigh(const struct outlier_group *g, bool bad)
     return bad ? gain_bad(EXPECTED_MIN / 1000.0) : gain_good(EXPECTED_MIN / 1000.0);
 }
 
-static int32_t add_evidence(struct outlier *o, int32_t gain)
+static int32_t add_evidence(struct outlier *o, int32_t gain, int32_t most)
 {
     int32_t old = GET(o->evidence), new;
     do
-        new = old + gain < 0 ? 0 : old + gain;
+        new = old + gain < 0 ? 0 : old + gain > most ? most : old + gain;
     while (old != new && !atomic_compare_exchange_weak_explicit(
                              &o->evidence, &old, new, memory_order_relaxed, memory_order_relaxed));
     return new;
@@ -124,10 +124,9 @@ bool outlier_record(const struct outlier_config *c, struct outlier_group *g, str
     }
     if (!bad && GET(o->evidence) == 0)
         return false; /* the common way */
-    int32_t evidence = add_evidence(o, weigh(g, bad));
-    bool alone = GET(g->n) < 2;
-    bool out =
-        result == OUTLIER_UNREACHABLE || (bad && !alone && c->failures && evidence >= threshold(c));
+    int32_t evidence = add_evidence(o, weigh(g, bad), threshold(c));
+    bool to_blame = GET(g->n) >= 2 && c->failures && peers_are_well(g);
+    bool out = result == OUTLIER_UNREACHABLE || (bad && to_blame && evidence >= threshold(c));
     if (!out)
         return false;
     SET(o->unreachable, result == OUTLIER_UNREACHABLE);
