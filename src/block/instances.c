@@ -230,7 +230,7 @@ static void roll_latencies(struct upstream *u, double high, uint64_t now_ns)
     SET(u->median_ns, slowest);
 }
 
-/* One that takes calls and answers none: while its peers do, each sweep is a slow call. */
+/* One that takes calls and answers none: while its peers do, each sweep is a failure. */
 static void judge_stuck(struct upstream *u, const struct outlier_config *c,
                         struct peer *const *peer, size_t n, uint64_t now_ns)
 {
@@ -245,7 +245,7 @@ static void judge_stuck(struct upstream *u, const struct outlier_config *c,
     for (size_t i = 0; i < n && answers >= ANSWERS; i++) {
         uint64_t since = GET(peer[i]->progress_ns);
         if (GET(peer[i]->waiting) && now_ns > since + long_ns &&
-            outlier_record(c, &u->group, &peer[i]->health, OUTLIER_SLOW, since, now_ns,
+            outlier_record(c, &u->group, &peer[i]->health, OUTLIER_FAILED, since, now_ns,
                            id_random_unit()))
             atomic_fetch_add_explicit(&peer[i]->ejections, 1, memory_order_relaxed);
     }

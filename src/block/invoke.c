@@ -3,12 +3,9 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "block/channel.h"
+#include "block/copies.h"
 #include "block/observe.h"
 #include "block/outside.h"
-#include "block/peer.h"
-#include "block/peers.h"
-#include "block/relay.h"
-#include "block/traffic.h"
 #include "block/words.h"
 #include "format/uri.h"
 
@@ -134,72 +131,24 @@ CO int invoke_app(struct blocks *b, struct http_exchange *x, str target, struct 
 
 /* ---- another app ---- */
 
-struct remote_ctx {
-    struct blocks *b;
-    const struct invoke_target *t;
-    const struct traffic_call *traffic;
-    struct peers peers;
-    struct relay relay;
-    struct http_request req, direct_req;
-    str endpoint; /* "id:method": what breakers are kept by */
-    struct policy *policy;
-};
-
-/* By our way to ask one peer: a Proa by plain HTTP, anybody else by gRPC. */
-CO static int ask_by_protocol(struct remote_ctx *c, struct peer *peer, bool *ret_gone,
-                              struct guard_attempt *attempt, struct error *err)
-{
-    struct invoker *i = c->b->invoker;
-    bool direct = atomic_load_explicit(&peer->direct, memory_order_relaxed), is_proa = direct;
-    int r = direct ? relay_try(&c->relay, i->direct, peer->address, &c->direct_req, attempt, err)
-                   : peer_try(&c->relay, i->grpc, peer->address, &c->req, &is_proa, attempt, err);
-    if (is_proa != direct)
-        atomic_store_explicit(&peer->direct, is_proa, memory_order_relaxed);
-    *ret_gone = r == -UNAVAILABLE && !attempt->http_status;
-    const struct answer *a = &c->relay.answer;
-    if (!direct || !a->source || (a->status != 421 && a->status != 503))
-        return r;
-    /* RFC 9110 15.5.20: another app's sidecar by now; without our header it's the app's own 421 */
-    bool misdirected = a->status == 421 && http_headers_has(&a->headers, S(DIRECT_HEADER));
-    if (!misdirected && !http_headers_has(&a->headers, S(UNDELIVERED_HEADER)))
-        return r;
-    if (misdirected)
-        fail_as(err, UNAVAILABLE, NULL, "%s is not app " STR_FMT " any more", peer->address,
-                STR_ARG(c->t->app_id));
-    else
-        fail_as(err, UNAVAILABLE, NULL,
-                "%s can't reach its app " STR_FMT " at the moment: " STR_FMT, peer->address,
-                STR_ARG(c->t->app_id),
-                STR_ARG(http_headers_get(&a->headers, S(UNDELIVERED_HEADER))));
-    relay_done(&c->relay);
-    c->relay.reached = false;
-    attempt->http_status = 0;
-    *ret_gone = misdirected;
-    return -UNAVAILABLE;
-}
-
 CO static int ask_peer(void *arg, struct peer *peer, struct peer_asked *ret,
                        struct guard_attempt *attempt, struct error *err)
 {
-    struct remote_ctx *c = arg;
-    int r = ask_by_protocol(c, peer, &ret->gone, attempt, err);
-    ret->unsent = r == -UNAVAILABLE && !attempt->http_status && !c->relay.reached && !c->relay.sent;
-    if (c->relay.answer.source) {
-        ret->load = traffic_take_load(&c->relay.answer.headers);
-        ret->shed = r < 0 && traffic_was_shed(&c->relay.answer.headers);
-    }
-    return r;
+    struct remote *c = arg;
+    if (c->traffic->rule->hedge.on && c->peers.idempotent)
+        return copies_hedged_ask(c, peer, ret, attempt, err);
+    return remote_ask(c, &c->relay, peer, ret, attempt, err);
 }
 
 CO static int try_peers(void *arg, struct guard_attempt *attempt, struct error *err)
 {
-    struct remote_ctx *c = arg;
+    struct remote *c = arg;
     return peers_ask(&c->peers, attempt, err);
 }
 
 CO static int try_with_policy(void *arg, struct guard_attempt *attempt, struct error *err)
 {
-    struct remote_ctx *c = arg;
+    struct remote *c = arg;
     int r = guard_call_in(attempt, c->policy, c->endpoint, try_peers, c, err);
     attempt->fatal =
         c->relay.sent || c->relay.answer.source || (r != -UNAVAILABLE && r != -UNAUTHENTICATED);
@@ -207,15 +156,14 @@ CO static int try_with_policy(void *arg, struct guard_attempt *attempt, struct e
     return r;
 }
 
-CO static int call_remote(struct remote_ctx *c, struct error *err)
+CO static int call_remote(struct remote *c, struct error *err)
 {
     c->policy = policy_app(c->b->resiliency, c->t->app_id);
     return guard_call(peers_builtin(c->b, c->t->app_id), c->endpoint, try_with_policy, c, err);
 }
 
 /* The caller's identity, and what proxies add (surprise 46). */
-static int stamp(struct blocks *b, const struct http_exchange *x, const struct invoke_target *t,
-                 struct http_request *req)
+static int stamp(struct blocks *b, const struct http_exchange *x, struct http_request *req)
 {
     str peer = str_c(x->peer);
     ptrdiff_t colon = (ptrdiff_t)peer.n;
@@ -228,7 +176,6 @@ static int stamp(struct blocks *b, const struct http_exchange *x, const struct i
         return -EXHAUSTED;
     const struct http_header add[] = {
         { S("dapr-caller-app-id"), str_c(b->app_id) },
-        { S("dapr-callee-app-id"), t->app_id },
         { S("dapr-caller-namespace"), str_c(b->namespace_) },
         { S("x-forwarded-for"), ip },
         { S("x-forwarded-host"), x->req.authority },
@@ -253,7 +200,7 @@ static void count_remote(const struct invoke_target *t, const struct http_exchan
                    (double)(clock_now_ns() - start) / 1e6);
 }
 
-static void choose_by(struct remote_ctx *c, const struct traffic_call *traffic)
+static void choose_by(struct remote *c, const struct traffic_call *traffic)
 {
     c->peers = (struct peers){
         .b = c->b,
@@ -273,26 +220,17 @@ CO static int invoke_remote(struct blocks *b, const struct invoke_target *t, str
                             const struct traffic_call *traffic, struct http_exchange *x,
                             struct error *err)
 {
-    struct remote_ctx c = { .b = b, .t = t, .traffic = traffic };
+    struct remote c = { .b = b, .t = t, .traffic = traffic };
     str part[] = { t->app_id, S(":"), t->method };
     c.endpoint = arena_join(x->arena, part, COUNT(part));
-    str peer_id = invoke_peer_id(b, t->app_id, t->namespace_, x->arena);
-    if (!c.endpoint.p || !peer_id.p || relay_request(x, target, &c.req) < 0 ||
-        stamp(b, x, t, &c.req) < 0)
+    if (!c.endpoint.p || relay_request(x, target, &c.req) < 0 || stamp(b, x, &c.req) < 0 ||
+        remote_address(&c, x->arena) < 0)
         return fail(err, EXHAUSTED, NULL, "the request is too large for its memory");
-    c.req.peer_id = peer_id;
-    c.direct_req = c.req;
-    c.direct_req.headers.v = arena_alloc(x->arena, (c.req.headers.n + 1) * sizeof *c.req.headers.v);
-    if (!c.direct_req.headers.v)
-        return fail(err, EXHAUSTED, NULL, "the request is too large for its memory");
-    memcpy(c.direct_req.headers.v, c.req.headers.v, c.req.headers.n * sizeof *c.req.headers.v);
-    c.direct_req.headers.cap = c.req.headers.n + 1;
-    c.direct_req.headers.v[c.direct_req.headers.n++] =
-        (struct http_header){ S(DIRECT_HEADER), t->app_id };
     int r = relay_init(&c.relay, x, err);
     if (r >= 0) {
         choose_by(&c, traffic);
         r = call_remote(&c, err);
+        copies_mirror(&c);
         if (c.relay.answer.source)
             traffic_answer(traffic, c.peers.chosen, &c.relay.answer.headers);
         r = relay_pass(&c.relay, r, err);

@@ -93,13 +93,17 @@ static int verdict(const struct traffic_rule *rule, const struct latency *l, int
     bool slow = is_slow(rule, l, took);
     if (asked->unsent || asked->gone)
         return OUTLIER_UNREACHABLE;
+    if (asked->beaten)
+        return slow ? OUTLIER_SLOW : VERDICT_NONE;
+    if (asked->failed)
+        return OUTLIER_FAILED;
     if (asked->shed)
         return VERDICT_NONE;
     if (attempt->http_status >= 500 || is_failure_of_grpc(attempt->grpc_status))
         return OUTLIER_FAILED;
     if (r >= 0 || attempt->http_status || attempt->grpc_status)
         return slow ? OUTLIER_SLOW : OUTLIER_OK;
-    if (r == -TIMEOUT || r == -ABORTED) /* the caller had little time, or a copy was faster */
+    if (r == -TIMEOUT) /* the caller may have had little time */
         return slow ? OUTLIER_SLOW : VERDICT_NONE;
     return is_failure_of_grpc(-r) ? OUTLIER_FAILED : VERDICT_NONE;
 }

@@ -80,12 +80,16 @@ static void come_back(const struct outlier_config *c, struct outlier *o, uint64_
 
 /* ---- one call ---- */
 
-static int32_t weigh(const struct outlier_group *g, bool bad)
+/* A slow call says half of what a failed one does: a busy machine makes some, now here, now there.
+ */
+static int32_t weigh(const struct outlier_group *g, enum outlier_result result)
 {
-    int32_t gain = bad ? GET(g->gain_bad) : GET(g->gain_good);
-    if (gain)
-        return gain;
-    return bad ? gain_bad(EXPECTED_MIN / 1000.0) : gain_good(EXPECTED_MIN / 1000.0);
+    int32_t bad = GET(g->gain_bad), good = GET(g->gain_good);
+    if (!bad) {
+        bad = gain_bad(EXPECTED_MIN / 1000.0);
+        good = gain_good(EXPECTED_MIN / 1000.0);
+    }
+    return result == OUTLIER_OK ? good : result == OUTLIER_SLOW ? bad / 2 : bad;
 }
 
 static int32_t add_evidence(struct outlier *o, int32_t gain, int32_t most)
@@ -124,7 +128,7 @@ bool outlier_record(const struct outlier_config *c, struct outlier_group *g, str
     }
     if (!bad && GET(o->evidence) == 0)
         return false; /* the common way */
-    int32_t evidence = add_evidence(o, weigh(g, bad), threshold(c));
+    int32_t evidence = add_evidence(o, weigh(g, result), threshold(c));
     bool to_blame = GET(g->n) >= 2 && c->failures && peers_are_well(g);
     bool out = result == OUTLIER_UNREACHABLE || (bad && to_blame && evidence >= threshold(c));
     if (!out)

@@ -5,8 +5,9 @@
  * ratio. Each call that failed or was slow is evidence that this instance is broken rather than
  * like its peers, each good one speaks against it, by the logarithm of how much likelier it is so.
  * The sum never falls below 0; at a threshold the instance is ejected. Where the peers are well the
- * threshold is worth config.failures failures in a row; where they fail as much (a dependency of
- * all is down) the same failures say nothing, and nobody is ejected for them.
+ * threshold is worth config.failures failures in a row, or twice as many slow calls; where they
+ * fail as much (a dependency of all is down) the same failures say nothing, and nobody is ejected
+ * for them.
  *
  * An ejected instance is given one call as a probe when its time is over; if that goes well it
  * returns, with a weight that rises over config.slow_start_ns; if not the next time is twice as

@@ -308,8 +308,9 @@ static void sweep(struct world *w)
     w->sweep = w->b.now + SWEEP;
     for (size_t i = 0; i < N; i++) {
         all[i] = &w->b.health[i];
-        if (w->sick[i] == STUCK && w->b.v[i].in_flight) /* as instances.c judges it */
-            (void)outlier_record(&w->b.rule.outlier, &w->group, all[i], OUTLIER_SLOW, w->b.now,
+        if (w->sick[i] == STUCK && w->b.v[i].in_flight &&
+            w->b.now > SEC(1000) + MS(500)) /* as instances.c judges it */
+            (void)outlier_record(&w->b.rule.outlier, &w->group, all[i], OUTLIER_FAILED, w->b.now,
                                  w->b.now, unit(&w->b.seed));
     }
     outlier_sweep(&w->group, all, N);

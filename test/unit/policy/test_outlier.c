@@ -49,13 +49,16 @@ TEST(five_failures_in_a_row_eject_while_the_peers_are_well)
     CHECK_EQ(outlier_state(&defaults, &b.o[1], b.now), OUTLIER_IN);
 }
 
-TEST(slow_calls_count_as_failures_do)
+TEST(slow_calls_count_half)
 {
     struct box b;
     open(&b);
-    for (int i = 0; i < 4; i++)
-        CHECK(!call(&b, 0, i % 2 ? OUTLIER_SLOW : OUTLIER_FAILED), "call %d", i);
+    for (int i = 0; i < 9; i++)
+        CHECK(!call(&b, 0, OUTLIER_SLOW), "call %d", i);
     CHECK(call(&b, 0, OUTLIER_SLOW));
+    for (int i = 0; i < 6; i++)
+        CHECK(!call(&b, 1, i % 2 ? OUTLIER_SLOW : OUTLIER_FAILED), "call %d", i);
+    CHECK(call(&b, 1, OUTLIER_FAILED));
 }
 
 TEST(what_cannot_be_reached_is_ejected_at_once)
@@ -269,7 +272,8 @@ static void model_call(struct model *m, enum outlier_result r, double start, dou
         m->unreachable = r == OUTLIER_UNREACHABLE;
         return;
     }
-    m->evidence = fmax(0, m->evidence + gain(r != OUTLIER_OK, expected));
+    double part = r == OUTLIER_SLOW ? 0.5 : 1;
+    m->evidence = fmin(enough, fmax(0, m->evidence + part * gain(r != OUTLIER_OK, expected)));
     if (r == OUTLIER_UNREACHABLE || (r != OUTLIER_OK && m->evidence >= enough - 0.005)) {
         m->unreachable = r == OUTLIER_UNREACHABLE;
         model_eject(m, expected, false, now, u);

@@ -1,0 +1,74 @@
+#include "block/remote.h"
+
+#include "block/peer.h"
+
+/* Another app's sidecar by now, or one that can't reach its app: nothing was done (RFC 9110
+ * 15.5.20; without our header it's the app's own answer). */
+CO static int undelivered(const struct remote *c, struct relay *relay, const struct peer *peer,
+                          bool *ret_gone, struct error *err)
+{
+    const struct answer *a = &relay->answer;
+    bool misdirected = a->status == 421 && http_headers_has(&a->headers, S(DIRECT_HEADER));
+    if (!misdirected && !http_headers_has(&a->headers, S(UNDELIVERED_HEADER)))
+        return 0;
+    if (misdirected)
+        fail_as(err, UNAVAILABLE, NULL, "%s is not app " STR_FMT " any more", peer->address,
+                STR_ARG(c->t->app_id));
+    else
+        fail_as(err, UNAVAILABLE, NULL,
+                "%s can't reach its app " STR_FMT " at the moment: " STR_FMT, peer->address,
+                STR_ARG(c->t->app_id),
+                STR_ARG(http_headers_get(&a->headers, S(UNDELIVERED_HEADER))));
+    relay_done(relay);
+    relay->reached = false;
+    *ret_gone = misdirected;
+    return -UNAVAILABLE;
+}
+
+CO static int ask_by_protocol(const struct remote *c, struct relay *relay, struct peer *peer,
+                              bool *ret_gone, struct guard_attempt *attempt, struct error *err)
+{
+    const struct invoker *i = c->b->invoker;
+    bool direct = atomic_load_explicit(&peer->direct, memory_order_relaxed), is_proa = direct;
+    int r = direct ? relay_try(relay, i->direct, peer->address, &c->direct_req, attempt, err)
+                   : peer_try(relay, i->grpc, peer->address, &c->req, &is_proa, attempt, err);
+    if (is_proa != direct)
+        atomic_store_explicit(&peer->direct, is_proa, memory_order_relaxed);
+    *ret_gone = r == -UNAVAILABLE && !attempt->http_status;
+    const struct answer *a = &relay->answer;
+    if (!direct || !a->source || (a->status != 421 && a->status != 503))
+        return r;
+    int nothing = undelivered(c, relay, peer, ret_gone, err);
+    if (nothing < 0)
+        attempt->http_status = 0;
+    return nothing < 0 ? nothing : r;
+}
+
+CO int remote_ask(const struct remote *c, struct relay *relay, struct peer *peer,
+                  struct peer_asked *ret, struct guard_attempt *attempt, struct error *err)
+{
+    int r = ask_by_protocol(c, relay, peer, &ret->gone, attempt, err);
+    ret->unsent = r == -UNAVAILABLE && !attempt->http_status && !relay->reached && !relay->sent;
+    if (relay->answer.source) {
+        ret->load = traffic_take_load(&relay->answer.headers);
+        ret->shed = r < 0 && traffic_was_shed(&relay->answer.headers);
+    }
+    return r;
+}
+
+int remote_address(struct remote *c, struct arena *a)
+{
+    str peer_id = invoke_peer_id(c->b, c->t->app_id, c->t->namespace_, a);
+    if (!peer_id.p || http_headers_set(&c->req.headers, S("dapr-callee-app-id"), c->t->app_id) < 0)
+        return -EXHAUSTED;
+    c->req.peer_id = peer_id;
+    c->direct_req = c->req;
+    struct http_headers *h = &c->direct_req.headers;
+    h->v = arena_alloc(a, (c->req.headers.n + 1) * sizeof *h->v);
+    if (!h->v)
+        return -EXHAUSTED;
+    memcpy(h->v, c->req.headers.v, c->req.headers.n * sizeof *h->v);
+    h->cap = c->req.headers.n + 1;
+    h->v[h->n++] = (struct http_header){ S(DIRECT_HEADER), c->t->app_id };
+    return 0;
+}
