@@ -85,7 +85,20 @@ static bool is_failure_of_grpc(int code)
            code == DATA_LOSS;
 }
 
-/* A refusal by overload control is no failure, nor is what the caller did or is to blame for. */
+static int good_or_slow(bool slow)
+{
+    return slow ? OUTLIER_SLOW : OUTLIER_OK;
+}
+
+/* The call has no answer of its own. The caller may have had little time, or be to blame. */
+static int without_answer(int r, bool slow)
+{
+    if (r == -TIMEOUT)
+        return slow ? OUTLIER_SLOW : VERDICT_NONE;
+    return is_failure_of_grpc(-r) ? OUTLIER_FAILED : VERDICT_NONE;
+}
+
+/* A refusal by overload control is no failure. */
 static int verdict(const struct traffic_rule *rule, const struct latency *l, int r,
                    const struct peer_asked *asked, const struct guard_attempt *attempt,
                    uint64_t took)
@@ -95,17 +108,12 @@ static int verdict(const struct traffic_rule *rule, const struct latency *l, int
         return OUTLIER_UNREACHABLE;
     if (asked->beaten)
         return slow ? OUTLIER_SLOW : VERDICT_NONE;
-    if (asked->failed)
-        return OUTLIER_FAILED;
     if (asked->shed)
         return VERDICT_NONE;
-    if (attempt->http_status >= 500 || is_failure_of_grpc(attempt->grpc_status))
+    if (asked->failed || attempt->http_status >= 500 || is_failure_of_grpc(attempt->grpc_status))
         return OUTLIER_FAILED;
-    if (r >= 0 || attempt->http_status || attempt->grpc_status)
-        return slow ? OUTLIER_SLOW : OUTLIER_OK;
-    if (r == -TIMEOUT) /* the caller may have had little time */
-        return slow ? OUTLIER_SLOW : VERDICT_NONE;
-    return is_failure_of_grpc(-r) ? OUTLIER_FAILED : VERDICT_NONE;
+    bool answered = r >= 0 || attempt->http_status || attempt->grpc_status;
+    return answered ? good_or_slow(slow) : without_answer(r, slow);
 }
 
 static void add_latency(struct peer *peer, struct latency *l, uint64_t took)
