@@ -1,5 +1,6 @@
 #include "api/errors.h"
 
+#include "block/context.h"
 #include "format/json.h"
 #include "telemetry/metrics.h"
 
@@ -211,6 +212,17 @@ void error_http_body(const struct error *err, struct buf *out)
     json_w_object_end(&w);
 }
 
+int error_headers(const struct error *err, struct http_headers *h)
+{
+    if (!err->shed)
+        return 0;
+    int r = http_headers_set(h, S(SHED_HEADER), str_c(err->shed));
+    if (r < 0 || !err->retry_after_s)
+        return r;
+    str seconds = arena_printf(h->arena, "%u", err->retry_after_s);
+    return seconds.p ? http_headers_set(h, S("retry-after"), seconds) : -EXHAUSTED;
+}
+
 CO void reply_error(struct http_exchange *x, const struct error *err)
 {
     if (x->started) {
@@ -227,5 +239,6 @@ CO void reply_error(struct http_exchange *x, const struct error *err)
     struct http_headers h;
     http_headers_init(&h, x->arena);
     (void)http_headers_add(&h, S("Content-Type"), S("application/json"));
+    (void)error_headers(err, &h);
     (void)http_reply(x, error_http_status(err), &h, buf_str(&body)); /* the caller may have left */
 }

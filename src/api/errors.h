@@ -23,6 +23,8 @@ const char *error_resource_text(const struct error *err);
 int error_grpc_details(const struct error *err, struct arena *a, str *ret) WUR;
 /* The body {"errorCode","message"[,"details"]}. */
 void error_http_body(const struct error *err, struct buf *out);
+/* Of a refusal by overload control: proa-shed and retry-after. -EXHAUSTED. */
+int error_headers(const struct error *err, struct http_headers *h) WUR;
 /* Counts it as well. An empty error means that memory ran out. */
 CO void reply_error(struct http_exchange *x, const struct error *err);
 /* dapr_error_code_total, for answers that aren't made by reply_error(); off unless the

@@ -205,7 +205,10 @@ CO static void finish(struct grpc_call *c, enum code code, const struct error *e
     if (code != OK && error_grpc_details(err, c->a, &details) < 0)
         details = S("");                                            /* code and text matter more */
     str text = code == OK ? S("") : str_c(err->text + err->own_at); /* facts 4.5 */
-    (void)grpc_finish(c->x, code, text, details, NULL);
+    struct http_headers trailers;
+    http_headers_init(&trailers, c->a);
+    (void)error_headers(err, &trailers);
+    (void)grpc_finish(c->x, code, text, details, &trailers);
 }
 
 CO void api_handle_grpc(void *api, struct http_exchange *x)

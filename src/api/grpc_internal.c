@@ -1,5 +1,6 @@
 #include "api/access.h"
 #include "api/api.h"
+#include "api/errors.h"
 #include "api/grpc_proxy.h"
 #include "api/grpc_reflect.h"
 #include "api/internal.h"
@@ -163,6 +164,15 @@ CO static void refuse(struct http_exchange *x, enum code code, const char *text)
     (void)grpc_finish(x, code, str_c(text), S(""), NULL);
 }
 
+CO static void refuse_with(struct http_exchange *x, int r, const struct error *err)
+{
+    struct http_headers trailers;
+    http_headers_init(&trailers, x->arena);
+    (void)error_headers(err, &trailers);
+    (void)grpc_finish(x, err->code ? err->code : (enum code) - r, str_c(err->text), S(""),
+                      &trailers);
+}
+
 static int read_head(const struct frame_request *f, struct http_exchange *outer,
                      struct http_request *ret, str *ret_target)
 {
@@ -206,7 +216,7 @@ CO static void call_stream(struct blocks *b, struct http_exchange *x)
     if (r >= 0)
         r = invoke_app(b, &i.x, target, &err);
     if (r < 0 && !x->ended)
-        refuse(x, err.code ? err.code : INTERNAL, err.text);
+        refuse_with(x, err.code ? r : -INTERNAL, &err);
     else if (!i.x.started && !x->ended)
         refuse(x, INTERNAL, NO_ANSWER);
     internal_answered(&call, i.x.started ? i.x.status : 500);
@@ -271,7 +281,7 @@ CO static void call_unary(struct blocks *b, struct http_exchange *x)
     if (r >= 0)
         r = answer_unary(b, x, &f, &req, &out, &status, &err);
     if (r < 0)
-        refuse(x, err.code ? err.code : INTERNAL, err.text);
+        refuse_with(x, err.code ? r : -INTERNAL, &err);
     else if (grpc_send(x, buf_str(&out)) >= 0)
         (void)grpc_finish(x, OK, S(""), S(""), NULL);
     internal_answered(&call, status);
@@ -290,7 +300,7 @@ CO static void pass_on(void *api, struct http_exchange *x)
     if (r >= 0 && !x->ended)
         r = grpc_finish(x, OK, S(""), S(""), NULL);
     if (r < 0 && !x->ended)
-        refuse(x, err.code ? err.code : (enum code) - r, err.text);
+        refuse_with(x, r, &err);
 }
 
 CO void api_handle_grpc_internal(void *api, struct http_exchange *x)

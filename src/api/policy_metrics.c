@@ -1,5 +1,6 @@
 #include "api/policy_metrics.h"
 
+#include "block/app.h"
 #include "component/resource.h"
 #include "policy/resiliency.h"
 #include "telemetry/metrics.h"
@@ -82,6 +83,8 @@ static void put_policy(const struct resiliency *r, const struct policy *p)
 
 void policy_metrics(const struct blocks *b)
 {
+    if (b->app)
+        admit_metrics(b->app->admit);
     if (!b->resiliency)
         return;
     for (size_t i = 0; b->resources && i < b->resources->n_resiliencies; i++) {

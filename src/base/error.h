@@ -36,6 +36,10 @@ struct error {
     char violation[32];                   /* field of a BadRequest detail; empty = none */
     const char *meta_key[2]; /* ErrorInfo metadata, see fail_meta(); static; NULL = none */
     char meta[2][128];
+    /* Why overload control has refused it, "queue"; static; NULL = it has not. And when to come
+     * back. */
+    const char *shed;
+    unsigned retry_after_s;           /* 0 = nothing is said about it */
     const char *help_url, *help_text; /* a Help link; static; NULL = none */
     /* Of an error that a pluggable component made its own (facts 4.5); .own: there is one. */
     bool own;

@@ -39,13 +39,14 @@ int app_new(const struct app_config *config, struct app **ret, struct error *err
     a->config = *config;
     const char *format = strchr(config->host, ':') ? "[%s]:%u" : "%s:%u";
     snprintf(a->address, sizeof a->address, format, config->host, config->port);
-    slots_init(&a->slots, config->max_concurrency);
     atomic_init(&a->healthy, true);
     str protocol = str_c(config->protocol);
     bool grpc = str_starts(protocol, S("grpc"));
     a->channel = grpc ? &channel_grpc : &channel_http;
     arena_init(&a->bindings.arena, 0);
-    int r = make_client(a, grpc || str_eq(protocol, S("h2c")), err);
+    int r = admit_new(config->max_concurrency, &a->admit, err);
+    if (r >= 0)
+        r = make_client(a, grpc || str_eq(protocol, S("h2c")), err);
     if (r < 0) {
         app_free(a);
         return r;
@@ -62,21 +63,19 @@ void app_free(struct app *a)
         http_client_free(a->client);
     tls_context_unref(a->tls);
     arena_done(&a->bindings.arena);
-    slots_done(&a->slots);
+    admit_free(a->admit);
     mem_free(a);
 }
 
-CO int app_enter(struct app *a, struct error *err)
+CO int app_enter(struct app *a, struct admit_place *p, const struct admit_ask *ask,
+                 struct error *err)
 {
-    int r = slots_take(&a->slots);
-    return r < 0
-               ? fail(err, (enum code) - r, NULL, "no free place among --app-max-concurrency calls")
-               : 0;
+    return admit_enter(a->admit, p, ask, err);
 }
 
-void app_leave(struct app *a)
+void app_leave(struct app *a, struct admit_place *p, int result, int status)
 {
-    slots_give(&a->slots);
+    admit_leave(a->admit, p, result, status);
 }
 
 CO bool app_listening(struct app *a)

@@ -1,11 +1,11 @@
 /* app.h — our own app: where it listens, how many calls at once, whether it is well. What it is
  * told is in channel.h. Owner:  the runtime; app_free() after the last call.   Thread: any worker.
- * Failure: -UNAVAILABLE the app can't be reached. Limits: concurrency by --app-max-concurrency (a
- * slot is held until the answer's body is consumed). */
+ * Failure: -UNAVAILABLE the app can't be reached. Limits: those of admit.h (a place is
+ * held until the answer's body is consumed). */
 #pragma once
 
+#include "block/admit.h"
 #include "block/block.h"
-#include "block/slots.h"
 #include "http/client.h"
 #include "http/server.h"
 
@@ -43,7 +43,7 @@ struct app {
     char address[128];
     struct tls_context *tls; /* of protocols that end in 's'; NULL = plain */
     struct http_client *client;
-    struct slots slots;
+    struct admit *admit; /* every call but probes comes in through it: app_enter() */
     struct app_bindings bindings;
     atomic_bool healthy; /* by app health checks; true when there are none */
 };
@@ -51,9 +51,11 @@ struct app {
 int app_new(const struct app_config *config, struct app **ret, struct error *err) WUR;
 void app_free(struct app *a); /* off the workers; NULL is fine */
 
-/* A place among the calls that --app-max-concurrency allows; each one that is entered is left. */
-CO int app_enter(struct app *a, struct error *err) WUR;
-void app_leave(struct app *a);
+/* The place of a call among those that the app works on: waits for it, or is turned away (admit.h).
+ * Each place that is entered is left; result and status as in admit_leave(). */
+CO int app_enter(struct app *a, struct admit_place *p, const struct admit_ask *ask,
+                 struct error *err) WUR;
+void app_leave(struct app *a, struct admit_place *p, int result, int status);
 
 /* The code that the result of a callback carries: an app that speaks gRPC fails by one; else 0. */
 int app_grpc_code(const struct app *a, int result);

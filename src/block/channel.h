@@ -81,8 +81,10 @@ struct app_binding_answer {
 
 struct channel {
     /* A call of a service: x goes to the app and its answer back. target: as in a request line.
-     * -UNAVAILABLE: nothing has reached the app. The caller holds the app's slot. */
-    CO int (*invoke)(struct app *a, struct http_exchange *x, str target, struct error *err);
+     * -UNAVAILABLE: nothing has reached the app. place is the call's, which the caller has entered.
+     */
+    CO int (*invoke)(struct app *a, struct admit_place *place, struct http_exchange *x, str target,
+                     struct error *err);
     /* *ret_http: the HTTP status that a failure carries, else 0; likewise below. */
     CO int (*event)(struct app *a, const struct app_event *e, struct arena *arena,
                     enum event_verdict *ret, int *ret_http, struct error *err);

@@ -219,12 +219,13 @@ CO static int ask(struct app *a, struct rpc *c, struct arena *arena, struct rpc_
     uint64_t start = clock_now_ns();
     c->max_answer = c->max_answer ? c->max_answer : CHANNEL_ANSWER_MAX;
     c->metadata.arena = arena;
-    int r = c->probe ? 0 : app_enter(a, err);
+    struct admit_place place;
+    int r = c->probe ? 0 : app_enter(a, &place, &(struct admit_ask){ .method = c->path }, err);
     if (r < 0)
         return r;
     r = exchange(a, c, arena, ret, &reached, err);
     if (!c->probe)
-        app_leave(a);
+        app_leave(a, &place, r, 0);
     if (r >= 0)
         count_rpc(c, ret, start);
     return r;
@@ -407,7 +408,8 @@ CO static int invoke_in(struct app *a, struct http_exchange *x, str target, str 
                               : answer_success(x, &answer, marked, arena, err);
 }
 
-CO static int grpc_invoke(struct app *a, struct http_exchange *x, str target, struct error *err)
+CO static int grpc_invoke(struct app *a, struct admit_place *place, struct http_exchange *x,
+                          str target, struct error *err)
 {
     AUTO(buf_done) struct buf body;
     AUTO(arena_done) struct arena scratch;

@@ -230,7 +230,9 @@ CO static int ask(struct app *a, const struct app_call *call, struct arena *aren
     struct http_request req;
     if (build_request(a, call, arena, &req) < 0)
         return fail(err, EXHAUSTED, NULL, "the call to the app needs too much memory");
-    int r = call->probe ? 0 : app_enter(a, err);
+    struct admit_place place;
+    int r =
+        call->probe ? 0 : app_enter(a, &place, &(struct admit_ask){ .method = call->path }, err);
     if (r < 0)
         return r;
     AUTO(catalog_unpinp) struct catalog *pin;
@@ -239,7 +241,7 @@ CO static int ask(struct app *a, const struct app_call *call, struct arena *aren
     r = inside ? exchange_inside(a, pipeline, call, &req, arena, ret, err)
                : exchange(a, call, &req, call->body, arena, ret, err);
     if (!call->probe)
-        app_leave(a);
+        app_leave(a, &place, r, r < 0 ? 0 : ret->status);
     if (r >= 0 && call->probe)
         count_probe(ret->status, start);
     else if (r >= 0)
@@ -272,7 +274,25 @@ static int for_app(struct arena *a, struct http_headers *h)
     return r;
 }
 
-CO static int pass_on_call(struct app *a, struct http_exchange *x, struct error *err)
+/* To another sidecar: how busy the app is. */
+static void tell_load(struct app *a, const struct http_exchange *x, struct answer *answer)
+{
+    if (!http_headers_has(&x->req.headers, S(DIRECT_HEADER)))
+        return;
+    str load = arena_printf(x->arena, "%u", admit_load(a->admit));
+    if (load.p) /* without memory the caller knows a little less */
+        (void)http_headers_set(&answer->headers, S(LOAD_HEADER), load);
+}
+
+/* Its answer lasts for as long as somebody listens. */
+static bool is_event_stream(const struct answer *answer)
+{
+    return str_istarts(http_headers_get(&answer->headers, S("content-type")),
+                       S("text/event-stream"));
+}
+
+CO static int pass_on_call(struct app *a, struct admit_place *place, struct http_exchange *x,
+                           struct error *err)
 {
     struct {
         struct relay relay;
@@ -289,6 +309,11 @@ CO static int pass_on_call(struct app *a, struct http_exchange *x, struct error 
         struct guard_attempt attempt = { 0 };
         r = relay_try(&c.relay, a->client, a->address, &c.req, &attempt, err);
         words_remove(&c.relay.answer.headers); /* only a gRPC app has such */
+        if (c.relay.answer.source) {
+            tell_load(a, x, &c.relay.answer);
+            if (is_event_stream(&c.relay.answer))
+                admit_stream(a->admit, place);
+        }
         r = relay_pass(&c.relay, r, err);
     }
     if (r == -UNAVAILABLE &&
@@ -300,6 +325,7 @@ CO static int pass_on_call(struct app *a, struct http_exchange *x, struct error 
 
 struct invocation {
     struct app *a;
+    struct admit_place *place;
     struct error *err;
     int result;
 };
@@ -311,10 +337,11 @@ CO static void to_app(void *arg, struct http_exchange *x)
     if (i->a->config.handle)
         i->a->config.handle(i->a->config.handle_arg, x);
     else
-        i->result = pass_on_call(i->a, x, i->err);
+        i->result = pass_on_call(i->a, i->place, x, i->err);
 }
 
-CO static int http_invoke(struct app *a, struct http_exchange *x, str target, struct error *err)
+CO static int http_invoke(struct app *a, struct admit_place *place, struct http_exchange *x,
+                          str target, struct error *err)
 {
     uint64_t start = clock_now_ns();
     if (str_eq(x->req.method, S(WORDS_NO_VERB)) || str_eq(x->req.method, S("CONNECT")))
@@ -323,7 +350,7 @@ CO static int http_invoke(struct app *a, struct http_exchange *x, str target, st
     x->req.target = target;
     (void)str_cut(target, '?', &x->req.path, &x->req.query);
     str path = x->req.path; /* a middleware may change it */
-    struct invocation i = { a, err, 0 };
+    struct invocation i = { a, place, err, 0 };
     AUTO(catalog_unpinp) struct catalog *pin;
     pipeline_run(pin_pipeline(a, &pin), x, to_app, &i);
     if (x->started)

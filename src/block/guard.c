@@ -54,7 +54,8 @@ CO static bool next_try(struct policy_run *run, guard_fn *fn, void *arg,
         .http = attempt->http_status,
         .grpc = attempt->grpc_status,
         .timed_out = timed_out,
-        .permanent = attempt->fatal || attempt->refused || *ret == -CANCELLED,
+        .neutral = attempt->shed,
+        .permanent = attempt->fatal || attempt->shed || attempt->refused || *ret == -CANCELLED,
     };
     if (!policy_result(run, &outcome, clock_now_ns(), id_random_unit(), &wait_ns))
         return false;

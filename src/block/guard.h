@@ -19,6 +19,9 @@ struct guard_attempt {
     bool fatal; /* set by the function: this failure must not be tried again */
     /* set by the function: no further try once this is true, and no longer wait for one */
     const atomic_bool *stop;
+    /* Set by the function: overload control has turned the call away. No failure of whoever it was
+     * for, so that breakers don't count it; and not tried again there. */
+    bool shed;
     bool refused; /* out, see guard_call_in(): the breaker was not closed */
     /* set by the function: what its target's retries are drawn from; NULL = the policy's own */
     struct budget *budget;

@@ -120,13 +120,19 @@ CO int invoke_app(struct blocks *b, struct http_exchange *x, str target, struct 
                     "app channel is not initialized: start the sidecar with --app-port");
     if (!atomic_load(&b->app->healthy))
         return fail(err, INTERNAL, "ERR_DIRECT_INVOKE", "app is not in a healthy state");
-    struct error busy = { 0 };
-    int r = app_enter(b->app, &busy);
+    struct call_context c;
+    struct admit_place place;
+    struct admit_ask ask = { target, &x->req.headers, &c };
+    int r = context_read(&x->req.headers, &c, err);
     if (r < 0)
-        return fail(err, busy.code, "ERR_DIRECT_INVOKE", "%s", busy.text);
-    r = b->app->channel->invoke(b->app, x, target, err);
-    app_leave(b->app);
-    return r;
+        return r;
+    DEADLINE(c.timeout_ns);
+    r = app_enter(b->app, &place, &ask, err);
+    if (r < 0)
+        return r;
+    r = b->app->channel->invoke(b->app, &place, x, target, err);
+    app_leave(b->app, &place, r, x->status);
+    return r == -TIMEOUT && c.timeout_ns != UINT64_MAX ? context_expired(err) : r;
 }
 
 /* ---- another app ---- */
@@ -300,15 +306,37 @@ CO static int dispatch(struct blocks *b, const struct invoke_target *t, struct h
     return r;
 }
 
+/* What the call lacks it has from the call that our app works on; both go on from here. */
+CO static int dispatch_within(struct blocks *b, const struct invoke_target *t,
+                              struct call_context *c, struct http_exchange *x, struct error *err)
+{
+    if (b->app)
+        context_inherit(admit_contexts(b->app->admit), &x->req.headers, c);
+    DEADLINE(c->timeout_ns);
+    if (context_write(c, &x->req.headers) < 0)
+        return fail(err, EXHAUSTED, NULL, "the request is too large for its memory");
+    int r = dispatch(b, t, x, err);
+    bool expired = r == -TIMEOUT && c->timeout_ns != UINT64_MAX && !err->shed;
+    return expired ? context_expired(err) : r;
+}
+
 CO int invoke(struct blocks *b, const struct invoke_target *t, struct http_exchange *x,
               struct error *err)
 {
     struct error cause = { 0 };
+    struct call_context c;
     if (!t->grpc)
         http_headers_remove(&x->req.headers, S(WORDS_CALL));
-    int r = dispatch(b, t, x, &cause);
+    int r = context_read(&x->req.headers, &c, &cause);
+    if (r >= 0)
+        r = dispatch_within(b, t, &c, x, &cause);
     if (r >= 0 || x->started)
-        return 0; /* once begun, the reply itself shows how it ended */
+        return 0;                   /* once begun, the reply itself shows how it ended */
+    if (cause.shed || cause.http) { /* it says by itself what happened */
+        if (err)
+            *err = cause;
+        return r;
+    }
     fail(err, cause.code ? cause.code : (enum code) - r, "ERR_DIRECT_INVOKE",
          "failed to invoke, id: " STR_FMT ", err: %s", STR_ARG(t->url.n ? t->url : t->app_id),
          cause.text);

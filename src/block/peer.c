@@ -1,4 +1,5 @@
 #include "block/peer.h"
+#include "block/context.h"
 
 #include "block/frames.h"
 #include "block/invoke.h"
@@ -130,7 +131,7 @@ static void stream_free(void *source)
     http_call_free(TAKE(s->call)); /* s lived in the call's arena */
 }
 
-CO static int read_first(struct peer_stream *s, struct error *err)
+CO static int read_first(struct peer_stream *s, const struct http_response *head, struct error *err)
 {
     str message;
     int r = grpc_call_recv(s->call, FRAME_MESSAGE_MAX, &message);
@@ -138,8 +139,11 @@ CO static int read_first(struct peer_stream *s, struct error *err)
         struct grpc_status status = { 0 };
         r = grpc_call_status(s->call, &status);
         s->unimplemented = r >= 0 && status.code == UNIMPLEMENTED;
-        if (r >= 0 && status.code != OK)
-            return fail(err, status.code, NULL, STR_FMT, STR_ARG(status.message));
+        if (r >= 0 && status.code != OK) {
+            r = fail(err, status.code, NULL, STR_FMT, STR_ARG(status.message));
+            context_read_refusal(grpc_call_trailers(s->call, head), err);
+            return r;
+        }
         return fail(err, INTERNAL, NULL, "the peer ended the call without an answer");
     }
     if (r < 0)
@@ -264,7 +268,7 @@ CO static int await_answer(struct relay *r, struct peer_stream *s, bool *ret_dir
     int code = http_call_response(s->call, &head, err);
     if (code >= 0) {
         *ret_direct = http_headers_has(&head->headers, S(DIRECT_HEADER));
-        code = read_first(s, err);
+        code = read_first(s, head, err);
     }
     return relay_waited(r, code, err);
 }

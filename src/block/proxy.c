@@ -321,13 +321,20 @@ CO int proxy_to_app(struct proxy_call *p, struct error *err)
     int r = init(&f, p, str_c(p->b->app_id), err);
     if (r >= 0 && app->config.token)
         r = http_headers_set(&f.req.headers, S("dapr-api-token"), str_c(app->config.token));
+    struct call_context c;
+    struct admit_place place;
+    struct admit_ask ask = { p->path, &p->x->req.headers, &c };
     if (r >= 0)
-        r = app_enter(app, err); /* until the call has ended, a stream's end too */
+        r = context_read(&p->x->req.headers, &c, err);
+    if (r < 0)
+        return r;
+    DEADLINE(c.timeout_ns);
+    r = app_enter(app, &place, &ask, err); /* until the call has ended, a stream's end too */
     if (r < 0)
         return r;
     r = try_at(&f, app->client, app->address, &unsent, &attempt, err);
     http_call_free(f.call);
-    app_leave(app);
+    app_leave(app, &place, r, 0);
     p->status = f.status.code;
     return p->x->ended ? 0 : r;
 }

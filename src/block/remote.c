@@ -25,13 +25,32 @@ CO static int undelivered(const struct remote *c, struct relay *relay, const str
     return -UNAVAILABLE;
 }
 
+/* With what is left of the deadline by now; in headers of its own, since copies of the call may go
+ * out at the same time. */
+static int with_time_left(const struct http_request *req, struct http_request *ret)
+{
+    *ret = *req;
+    if (fiber_deadline() == UINT64_MAX)
+        return 0;
+    struct http_headers *h = &ret->headers;
+    h->v = arena_alloc(h->arena, (h->n + 1) * sizeof *h->v);
+    if (!h->v)
+        return -EXHAUSTED;
+    memcpy(h->v, req->headers.v, h->n * sizeof *h->v);
+    h->cap = h->n + 1;
+    return context_write_timeout(h);
+}
+
 CO static int ask_by_protocol(const struct remote *c, struct relay *relay, struct peer *peer,
                               bool *ret_gone, struct guard_attempt *attempt, struct error *err)
 {
     const struct invoker *i = c->b->invoker;
     bool direct = atomic_load_explicit(&peer->direct, memory_order_relaxed), is_proa = direct;
-    int r = direct ? relay_try(relay, i->direct, peer->address, &c->direct_req, attempt, err)
-                   : peer_try(relay, i->grpc, peer->address, &c->req, &is_proa, attempt, err);
+    struct http_request req;
+    if (with_time_left(direct ? &c->direct_req : &c->req, &req) < 0)
+        return fail(err, EXHAUSTED, NULL, "the request is too large for its memory");
+    int r = direct ? relay_try(relay, i->direct, peer->address, &req, attempt, err)
+                   : peer_try(relay, i->grpc, peer->address, &req, &is_proa, attempt, err);
     if (is_proa != direct)
         atomic_store_explicit(&peer->direct, is_proa, memory_order_relaxed);
     *ret_gone = r == -UNAVAILABLE && !attempt->http_status;
@@ -49,9 +68,11 @@ CO int remote_ask(const struct remote *c, struct relay *relay, struct peer *peer
 {
     int r = ask_by_protocol(c, relay, peer, &ret->gone, attempt, err);
     ret->unsent = r == -UNAVAILABLE && !attempt->http_status && !relay->reached && !relay->sent;
+    attempt->shed = r < 0 && err && err->shed;
     if (relay->answer.source) {
         ret->load = traffic_take_load(&relay->answer.headers);
         ret->shed = r < 0 && traffic_was_shed(&relay->answer.headers);
+        attempt->shed = r < 0 && http_headers_has(&relay->answer.headers, S(SHED_HEADER));
     }
     return r;
 }

@@ -6,6 +6,7 @@
 #pragma once
 
 #include "block/block.h"
+#include "block/context.h"
 #include "block/live.h"
 #include "http/message.h"
 #include "policy/traffic.h"
@@ -28,10 +29,8 @@ void traffic_end(struct traffic_call *c);
  * gave it. Out of memory: it sticks nowhere. */
 void traffic_answer(const struct traffic_call *c, uint64_t chosen, struct http_headers *answer);
 
-/* What sidecars say to each other in an answer's headers. */
-#define LOAD_HEADER "proa-load" /* utilisation, permille */
-#define SHED_HEADER "proa-shed" /* why overload control has refused the call */
-/* The utilisation that an answer reports, taken out of its headers; -1 = none. */
+/* What sidecars say to each other in an answer's headers (context.h). The utilisation that an
+ * answer reports, taken out of its headers; -1 = none. */
 int traffic_take_load(struct http_headers *answer);
 /* Whether it was shed there so that another instance may take it. */
 bool traffic_was_shed(const struct http_headers *answer);

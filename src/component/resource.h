@@ -14,6 +14,7 @@
 enum { RESOURCE_FILE_MAX = 4 << 20, RESOURCE_FILES_MAX = 10000, RESOURCES_MAX = 256 << 20 };
 
 struct cel_program;
+struct overload_spec;
 
 /* Common to all kinds. */
 struct resource_head {
@@ -96,6 +97,7 @@ struct resources {
     struct custom_resource *custom;
     struct resiliency_spec **resiliency;
     struct traffic_spec **traffic;
+    struct overload_spec *overload; /* of this app; NULL = none */
     size_t n_components, n_subscriptions, n_endpoints, n_customs, n_resiliencies, n_traffics;
     struct configuration config;
     struct diags diags;

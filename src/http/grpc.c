@@ -40,13 +40,8 @@ static const struct unit {
     { 'S', SEC(1) }, { 'M', SEC(60) }, { 'H', SEC(3600) },
 };
 
-bool grpc_timeout(const struct http_headers *h, uint64_t *ret_ns)
+bool grpc_timeout_parse(str text, uint64_t *ret_ns)
 {
-    str text = http_headers_get(h, S("grpc-timeout"));
-    if (!text.p) {
-        *ret_ns = UINT64_MAX;
-        return true;
-    }
     uint64_t n;
     if (text.n < 2 || text.n > 9 || !str_to_u64(str_take(text, text.n - 1), &n))
         return false;
@@ -57,6 +52,15 @@ bool grpc_timeout(const struct http_headers *h, uint64_t *ret_ns)
             return true;
         }
     return false;
+}
+
+bool grpc_timeout(const struct http_headers *h, uint64_t *ret_ns)
+{
+    str text = http_headers_get(h, S("grpc-timeout"));
+    if (text.p)
+        return grpc_timeout_parse(text, ret_ns);
+    *ret_ns = UINT64_MAX;
+    return true;
 }
 
 /* At most 8 digits, in the finest unit that has room. */

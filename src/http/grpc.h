@@ -11,6 +11,7 @@ bool grpc_is_request(const struct http_request *req); /* POST with content-type 
 bool grpc_split_path(str path, str *ret_service, str *ret_method);
 /* The grpc-timeout header in ns; UINT64_MAX when absent; false when malformed. */
 bool grpc_timeout(const struct http_headers *h, uint64_t *ret_ns);
+bool grpc_timeout_parse(str text, uint64_t *ret_ns); /* "250m"; false when malformed */
 
 /* What is left of the fiber's deadline, as a value of grpc-timeout; empty = no deadline, .p NULL =
  * out of memory. */

@@ -71,7 +71,7 @@ bool policy_result(struct policy_run *run, const struct policy_outcome *o, uint6
 {
     PRE(run->inside);
     run->inside = false;
-    leave_breaker(run, o->result, now_ns);
+    leave_breaker(run, o->neutral ? -CANCELLED : o->result, now_ns);
     if (!run->policy)
         return false;
     if (o->timed_out)

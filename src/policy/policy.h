@@ -30,6 +30,7 @@ struct policy_outcome {
     int result;     /* 0 or -CODE */
     int http, grpc; /* status that the failure carries; 0 = none */
     bool timed_out; /* by the attempt's own timeout */
+    bool neutral;   /* neither success nor failure of whom the breaker guards */
     bool permanent; /* not to be tried again, whatever the policy says */
 };
 

@@ -320,6 +320,8 @@ CO void describe_feed(void *runtime, struct buf *out)
     put_resources(r, &w);
     json_w_array_end(&w);
     put_instances(r, &w);
+    if (r->app)
+        admit_describe(r->app->admit, &w);
     feed_write(&w);
     json_w_object_end(&w);
 }

@@ -71,6 +71,8 @@ struct runtime {
 /* runtime.c: what the files say, read anew; any thread. And what there is to say about them. */
 int resources_read(struct runtime *r, struct resources **ret, struct error *err) WUR;
 void resources_tell(const struct resources *res);
+/* The app's Overload, or the defaults, count from now on. False: out of memory, nothing changed. */
+bool apply_overload(struct runtime *r, struct resources *res) WUR;
 /* host.c */
 /* A variable of the environment; .p NULL: unset, or its name is longer than 255 bytes. */
 str host_getenv(void *arg, str name);

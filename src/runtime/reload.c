@@ -130,6 +130,12 @@ CO static void reload_subscriptions(struct runtime *r, struct resources *new)
     fiber_mutex_unlock(&r->deliveries);
 }
 
+static void reload_overload(struct runtime *r, struct resources *new)
+{
+    if (!apply_overload(r, new))
+        log_error(SCOPE, "Overload stays as it was: out of memory");
+}
+
 /* ---- a new snapshot ---- */
 
 struct load_job {
@@ -195,6 +201,7 @@ CO static void reload(struct runtime *r)
         if (job.ret->live_hash != r->live->live_hash) {
             log_info(SCOPE, "Resources of proa.dev updated");
             feed_event("info", "resources of proa.dev updated");
+            reload_overload(r, job.ret);
         }
         live_set(r->blocks.live, job.ret);
         resources_unref(r->live);

@@ -377,6 +377,24 @@ CO static void load_step(void *arg)
     s->code = load_components(s->r, &s->err);
 }
 
+static void release_resources(void *resources)
+{
+    resources_unref(resources);
+}
+
+bool apply_overload(struct runtime *r, struct resources *res)
+{
+    struct overload_spec spec = res->overload ? *res->overload : overload_defaults();
+    if (!r->app)
+        return true;
+    struct overload *o = overload_new(&spec, res, release_resources);
+    if (!o)
+        return false;
+    (void)resources_ref(res);
+    admit_configure(r->app->admit, o);
+    return true;
+}
+
 static int make_app(struct runtime *r, struct error *err)
 {
     const struct options *o = r->options;
@@ -401,7 +419,7 @@ static int make_app(struct runtime *r, struct error *err)
         return code;
     r->app->blocks = &r->blocks;
     r->blocks.app = r->app;
-    return 0;
+    return apply_overload(r, r->resources) ? 0 : fail(err, EXHAUSTED, NULL, "out of memory");
 }
 
 static int make_api(struct runtime *r, struct error *err)

@@ -1,0 +1,160 @@
+#!/usr/bin/env python3
+"""Overload control, measured: an app of 8 workers and 20 ms a call is offered more than it can do.
+
+  overload_bench.py [--spike-s 20] [--ways own,peer] [--off] PROA OVERLOAD_LOAD
+
+The app can do 400 calls/s. It gets half of that; four times, then twenty times as much, in three
+classes (15 % critical, 35 % normal, 50 % background); then half again. `own`: callers ask the app's
+sidecar; `peer`: another app's, so that two are in between. Nothing is configured. Prints what became
+of the calls, and exits with 1 when a bar isn't met:
+
+  goodput at 4 times: 90 % of the capacity, at 20 times 85 %; of critical calls, which alone are under
+  the capacity at 4 times, 99 % succeed; p99 of those that were let in: at most 3 times the unloaded
+  one; 2 s after the spike nothing is turned away and p99 is what it was (half as much again).
+
+--off shows the same with overload control switched off.
+"""
+import argparse
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+
+WORKERS, SERVICE_MS = 8, 20
+CAPACITY = WORKERS * 1000 / SERVICE_MS
+SHARES = {"critical": 0.15, "high": 0, "normal": 0.35, "low": 0, "background": 0.5}
+OFF = """apiVersion: proa.dev/v1alpha1
+kind: Overload
+metadata: {name: off}
+spec: {enabled: false}
+"""
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+class Bench:
+    def __init__(self, proa, load, off):
+        self.proa, self.load_binary = os.path.abspath(proa), os.path.abspath(load)
+        self.dir = tempfile.TemporaryDirectory(prefix="proa-overload-")
+        self.procs, self.bad = [], []
+        os.mkdir(self.path("resources"))
+        if off:
+            self.write("resources/off.yaml", OFF)
+        self.write("config.yaml", "apiVersion: dapr.io/v1alpha1\nkind: Configuration\nmetadata: {name: c}\nspec:\n"
+                   "  nameResolution:\n    component: sqlite\n    version: v1\n    configuration:\n"
+                   f"      connectionString: {self.path('hosts.db')}\n")
+
+    def path(self, name):
+        return os.path.join(self.dir.name, name)
+
+    def write(self, name, text):
+        with open(self.path(name), "w", encoding="utf-8") as f:
+            f.write(text)
+
+    def start_app(self):
+        p = subprocess.Popen([self.load_binary, "app", str(WORKERS), str(SERVICE_MS)], stdout=subprocess.PIPE, text=True)
+        self.procs.append(p)
+        return int(p.stdout.readline())
+
+    def start_sidecar(self, app_id, app_port=None):
+        http = free_port()
+        args = [self.proa, "sidecar", "--app-id", app_id, "--dapr-http-port", str(http), "--dapr-grpc-port", str(free_port()),
+                "--dapr-internal-grpc-port", str(free_port()), "--metrics-port", str(free_port()), "--log-level", "error",
+                "--dapr-listen-addresses", "127.0.0.1", "--resources-path", self.path("resources"),
+                "--config", self.path("config.yaml")]
+        if app_port:
+            args += ["--app-port", str(app_port)]
+        self.procs.append(subprocess.Popen(args, env=dict(os.environ, DAPR_HOST_IP="127.0.0.1")))
+        end = time.monotonic() + 20
+        while time.monotonic() < end:
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{http}/v1.0/healthz", timeout=1).read()
+                return http
+            except OSError:
+                time.sleep(0.01)
+        sys.exit(f"overload_bench: {app_id} isn't ready within 20 s")
+
+    def load(self, what, port, times, seconds, skip=0.0):
+        rates = [str(CAPACITY * times * SHARES[c]) for c in SHARES]
+        out = subprocess.run([self.load_binary, "load", str(port), "/v1.0/invoke/app/method/work", str(seconds), str(skip),
+                              *rates], stdout=subprocess.PIPE, text=True, check=True).stdout
+        r = json.loads(out)
+        classes = {c: r[c] for c in SHARES if SHARES[c]}
+        r["good"] = sum(c["ok"] for c in classes.values()) / r["seconds"]
+        r["failed"] = sum(c["failed"] for c in classes.values())
+        r["shed"] = sum(c["shed"] for c in classes.values())
+        parts = " ".join(f"{n} {100 * c['ok'] / max(c['offered'], 1):6.2f} %" for n, c in classes.items())
+        print(f"  {what:<22} {r['good']:7.1f}/s   p50 {r['p50']:7.1f} ms  p99 {r['p99']:7.1f} ms   {parts}"
+              f"   shed {r['shed']}, failed {r['failed']}", flush=True)
+        return r
+
+    def bar(self, what, value, ok):
+        print(f"    {'ok ' if ok else 'BAD'} {what}: {value}", flush=True)
+        if not ok:
+            self.bad.append(what)
+
+    def run(self, way, port, spike_s):
+        print(f"{way}: {CAPACITY:.0f} calls/s can be done")
+        self.load("warm", port, 0.5, 5)
+        calm = self.load("half of it", port, 0.5, 6)
+        four = self.load("four times", port, 4, spike_s)
+        again = self.load("half, 2 s later", port, 0.5, 5, skip=2)
+        twenty = self.load("twenty times", port, 20, spike_s / 2)
+        last = self.load("half, 2 s later", port, 0.5, 5, skip=2)
+        critical = four["critical"]["ok"] / four["critical"]["offered"]
+        self.bar(f"{way}: goodput at 4 times, of the capacity", f"{four['good'] / CAPACITY:.3f} (>= 0.9)",
+                 four["good"] >= 0.9 * CAPACITY)
+        self.bar(f"{way}: critical calls that succeed", f"{critical:.4f} (>= 0.99)", critical >= 0.99)
+        self.bar(f"{way}: p99 of those let in, by the unloaded one", f"{four['p99'] / calm['p99']:.2f} (<= 3)",
+                 four["p99"] <= 3 * calm["p99"])
+        self.bar(f"{way}: goodput at 20 times, of the capacity", f"{twenty['good'] / CAPACITY:.3f} (>= 0.85)",
+                 twenty["good"] >= 0.85 * CAPACITY)
+        for name, r in (("4", again), ("20", last)):
+            self.bar(f"{way}: 2 s after {name} times, turned away", f"{r['shed'] + r['failed']} (0)",
+                     r["shed"] + r["failed"] == 0)
+            self.bar(f"{way}: 2 s after {name} times, p99 by the unloaded one", f"{r['p99'] / calm['p99']:.2f} (<= 1.5)",
+                     r["p99"] <= 1.5 * calm["p99"])
+
+    def stop(self):
+        for p in reversed(self.procs):
+            p.send_signal(signal.SIGTERM)
+            p.wait(10)
+        self.procs = []
+        self.dir.cleanup()
+
+
+def main():
+    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ap.add_argument("proa")
+    ap.add_argument("load")
+    ap.add_argument("--spike-s", type=float, default=20)
+    ap.add_argument("--ways", default="own,peer")
+    ap.add_argument("--off", action="store_true")
+    args = ap.parse_args()
+    bad = []
+    for way in args.ways.split(","):
+        b = Bench(args.proa, args.load, args.off)
+        try:
+            port = b.start_sidecar("app", b.start_app())
+            if way == "peer":
+                port = b.start_sidecar("caller")
+            b.run(way, port, args.spike_s)
+        finally:
+            b.stop()
+        bad += b.bad
+    if bad:
+        print(f"overload_bench: {len(bad)} bars aren't met")
+    return 1 if bad and not args.off else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
