@@ -263,7 +263,7 @@ void upstream_sweep(struct instances *t, struct upstream *u, const struct traffi
         return;
     for (size_t i = 0; i < n; i++)
         health[i] = &peer[i]->health;
-    SET(u->retries.permille, rule->retry_percent * 10);
+    budget_share(&u->retries, rule->retry_percent / 100.0);
     roll_latencies(u, HIGH, now_ns);
     judge_stuck(u, &rule->outlier, peer, n, now_ns);
     outlier_sweep(&u->group, health, n);

@@ -1,15 +1,21 @@
 #include "policy/budget.h"
 
+static const uint64_t SLOT_NS = MS(250);
+enum { SHARE_SLOTS = 4 }; /* a second */
+
 void budget_init(struct budget *b, const struct budget_config *config)
 {
-    double ratio = config->ratio > 0 ? config->ratio : 0.2;
-    double floor = config->min_per_s < 0 ? 0 : config->min_per_s > 0 ? config->min_per_s : 3;
-    uint64_t ttl = config->ttl_ns ? config->ttl_ns : SEC(10);
-    *b = (struct budget){
-        .permille = (uint32_t)((ratio < 1 ? ratio : 1) * 1000 + 0.5),
-        .floor = (uint32_t)(floor * (double)ttl / 1e9 + 0.5),
-        .slot_ns = ttl / BUDGET_SLOTS ? ttl / BUDGET_SLOTS : 1,
-    };
+    *b = (struct budget){ .floor = config->floor < 0   ? 0
+                                   : config->floor > 0 ? (uint32_t)config->floor
+                                                       : BUDGET_FLOOR };
+    budget_share(b, config->ratio > 0 ? config->ratio : BUDGET_PERCENT / 100.0);
+}
+
+/* In ten seconds there are eleven times what may be saved up in one: a tenth is kept back. */
+void budget_share(struct budget *b, double ratio)
+{
+    atomic_store_explicit(&b->permille, (uint32_t)((ratio < 1 ? ratio : 1) * 900 + 0.5),
+                          memory_order_relaxed);
 }
 
 /* How many slots ago cell was last counted in; negative when the clock went back since. */
@@ -28,28 +34,35 @@ static void count(_Atomic uint64_t *cells, uint32_t slot)
                                                   memory_order_relaxed));
 }
 
-static uint64_t sum(const _Atomic uint64_t *cells, uint32_t slot)
+/* Of the last n slots. */
+static uint64_t sum(const _Atomic uint64_t *cells, uint32_t slot, int n)
 {
-    uint64_t n = 0;
+    uint64_t total = 0;
     for (int i = 0; i < BUDGET_SLOTS; i++) {
         uint64_t cell = atomic_load_explicit(&cells[i], memory_order_relaxed);
-        if (age(cell, slot) < BUDGET_SLOTS)
-            n += (uint32_t)cell;
+        if (age(cell, slot) < n)
+            total += (uint32_t)cell;
     }
-    return n;
+    return total;
+}
+
+static uint32_t slot_of(uint64_t now_ns)
+{
+    return (uint32_t)(now_ns / SLOT_NS);
 }
 
 void budget_deposit(struct budget *b, uint64_t now_ns)
 {
-    count(b->calls, (uint32_t)(now_ns / b->slot_ns));
+    count(b->calls, slot_of(now_ns));
 }
 
 bool budget_withdraw(struct budget *b, uint64_t now_ns)
 {
-    uint32_t slot = (uint32_t)(now_ns / b->slot_ns);
-    uint64_t share =
-        sum(b->calls, slot) * atomic_load_explicit(&b->permille, memory_order_relaxed) / 1000;
-    if (sum(b->retries, slot) >= (share > b->floor ? share : b->floor))
+    uint32_t slot = slot_of(now_ns),
+             permille = atomic_load_explicit(&b->permille, memory_order_relaxed);
+    uint64_t share = sum(b->calls, slot, SHARE_SLOTS) * permille / 1000;
+    if (sum(b->retries, slot, SHARE_SLOTS) >= share &&
+        sum(b->retries, slot, BUDGET_SLOTS) >= b->floor)
         return false;
     count(b->retries, slot);
     return true;

@@ -1,6 +1,7 @@
 #include "policy/traffic.h"
 
 #include "policy/balance.h"
+#include "policy/budget.h"
 
 const struct traffic_rule *traffic_defaults(void)
 {
@@ -8,7 +9,7 @@ const struct traffic_rule *traffic_defaults(void)
         .bounded_percent = 125,
         .hedge = { .percent = 5 },
         .outlier = OUTLIER_DEFAULTS,
-        .retry_percent = 20,
+        .retry_percent = BUDGET_PERCENT,
         .retry = true,
     };
     return &rule;

@@ -155,7 +155,7 @@ TEST(spent_budget_ends_the_retries)
 {
     struct fixture f;
     struct budget budget;
-    budget_init(&budget, &(struct budget_config){ .ratio = 1, .min_per_s = -1 });
+    budget_init(&budget, &(struct budget_config){ .ratio = 1, .floor = 1 });
     budget_deposit(&budget, SEC(1)); /* the call's own */
     begin(&f, "retry");
     f.run.budget = &budget;
