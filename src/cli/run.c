@@ -56,11 +56,11 @@ CO static void watch_over(struct run *run)
 {
     SHIELD();
     bool told = false;
-    while (run->n_stopped < run->n_members) {
+    while (!run_is_over(run)) {
         if (run->stopping && !told) {
             told = true; /* all at once: who waits for another gets its answer while both drain */
             for (size_t i = 0; i < run->n_members; i++)
-                member_stop(&run->member[i]);
+                member_stop(run->member[i]);
         }
         (void)waitq_wait(&run->changed);
     }
@@ -71,7 +71,7 @@ static int worst_exit(const struct run *run)
 {
     int code = EXIT_OK;
     for (size_t i = 0; i < run->n_members; i++) {
-        const struct member *m = &run->member[i];
+        const struct member *m = run->member[i];
         if (m->sidecar.failed)
             code = EXIT_FAILED;
         if (m->app.failed) /* a lone app's code is the run's */
@@ -84,18 +84,15 @@ static int worst_exit(const struct run *run)
 CO static int start_members(struct run *run, struct error *err)
 {
     SHIELD();
-    for (size_t i = 0; i < run->plan->n; i++) {
-        member_init(&run->member[i], run, i);
-        output_open(&run->member[i]);
-    }
-    run->n_members = run->plan->n;
     int r = watch_start(run, err);
     for (size_t i = 0; !r && i < run->n_members; i++)
-        r = member_start(&run->member[i], err);
+        r = member_begin(run->member[i], err);
+    if (!r)
+        r = scale_start(run, err);
     if (!r)
         return 0;
     for (size_t i = 0; i < run->n_members; i++)
-        member_kill(&run->member[i]);
+        member_kill(run->member[i]);
     (void)wait_group_wait(&run->processes);
     return r;
 }
@@ -108,13 +105,28 @@ CO static void end_helpers(struct run *run)
     waitq_wake_all(&run->fed, 0);
     if (run->signal_fiber)
         fiber_cancel(run->signal_fiber);
+    if (run->follower)
+        fiber_cancel(run->follower);
     (void)wait_group_wait(&run->helpers);
+}
+
+/* Of the longest label that there may be, so that the bars stand below each other. */
+static size_t label_width(const struct run *run)
+{
+    size_t width = 0;
+    for (size_t i = 0; i < run->n_members; i++) {
+        const struct member *m = run->member[i];
+        size_t n = strlen(m->plan->label);
+        n += m->group->has_rule && m->group->rule.max > 9;
+        width = n > width ? n : width;
+    }
+    return width;
 }
 
 CO static void run_fiber(void *arg)
 {
     struct run *run = arg;
-    int r = log_screen_open(&run->screen, STDOUT_FILENO, run->plan->label_width, &run->error);
+    int r = log_screen_open(&run->screen, STDOUT_FILENO, label_width(run), &run->error);
     if (r)
         return;
     run->signals = pipe_open(run->signal_fd);
@@ -126,8 +138,6 @@ CO static void run_fiber(void *arg)
         watch_over(run);
     end_helpers(run);
     run->exit_code = worst_exit(run);
-    for (size_t i = 0; i < run->n_members; i++)
-        output_close(&run->member[i]);
     log_screen_close(&run->screen);
     pipe_close(run->signals);
 }
@@ -225,17 +235,24 @@ static int with_workers(struct run *run, const char *name, struct arena *a, stru
     return r;
 }
 
-static int run_planned(const struct run_settings *s, const struct run_template *t,
-                       const struct run_plan *plan, struct run_dir *dir, struct guard *guard,
-                       struct arena *a, struct error *err)
+/* All instances that the run begins with: what can be known to fail does so before anything starts.
+ */
+static int plan_groups(struct run *run, const struct run_template *t, struct error *err)
 {
-    struct run *run = arena_zalloc(a, sizeof(*run));
-    if (!run)
-        return fail(err, EXHAUSTED, NULL, "out of memory");
-    run->settings = s;
-    run->plan = plan;
-    run->dir = dir;
-    run->guard = guard;
+    int r = plan_check(t, run->plan_settings, err);
+    for (size_t i = 0; !r && i < t->n_apps; i++) {
+        struct run_group *g = &run->group[run->n_groups++];
+        *g = (struct run_group){ .run = run, .app = &t->app[i], .colour = (int)i };
+        scale_prepare(g, &t->app[i]);
+        unsigned n = g->has_rule ? scale_first(g) : plan_instances(g->app, run->plan_settings);
+        for (unsigned k = 1; !r && k <= n; k++)
+            r = member_new(g, k, err) ? 0 : -(int)err->code;
+    }
+    return r;
+}
+
+static void run_init(struct run *run)
+{
     run->signal_fd = -1;
     run->exit_code = EXIT_FAILED;
     run->started_ns = clock_now_ns();
@@ -243,25 +260,38 @@ static int run_planned(const struct run_settings *s, const struct run_template *
     waitq_init(&run->fed);
     wait_group_init(&run->processes);
     wait_group_init(&run->helpers);
-    const char *name = s->name ? s->name : t->name;
-    run->token = make_token(a);
-    run->member = arena_zalloc(a, plan->n * sizeof(struct member));
-    run->page = page_new(name, files_resolve(a, NULL, ".", NULL), run->started_ns);
-    int r =
-        run->token && run->member && run->page ? 0 : fail(err, EXHAUSTED, NULL, "out of memory");
-    for (size_t i = 0; !r && i < plan->n; i++) {
-        const struct run_instance *in = &plan->instance[i];
-        const struct page_instance p = { in->app->id, in->name, in->zone, in->port.app,
-                                         in->port.http };
-        size_t index;
-        r = page_add_instance(run->page, &p, &index);
-    }
-    if (!r)
-        r = block_signals(&run->signal_fd, err);
-    if (!r)
-        r = with_workers(run, name, a, err);
+}
+
+static void run_done(struct run *run)
+{
+    while (run->n_members)
+        member_free(run->member[run->n_members - 1]);
     run_blob_unref(run->feed);
     page_free(run->page);
+}
+
+static int run_planned(struct run *run, const struct run_template *t, struct arena *a,
+                       struct error *err)
+{
+    struct guard guard;
+    const char *name = run->settings->name ? run->settings->name : t->name;
+    run_init(run);
+    run->token = make_token(a);
+    run->group = arena_zalloc(a, (t->n_apps + 1) * sizeof(*run->group));
+    run->page = page_new(name, files_resolve(a, NULL, ".", NULL), run->started_ns);
+    int r = run->token && run->group && run->page ? 0 : fail(err, EXHAUSTED, NULL, "out of memory");
+    if (!r)
+        r = plan_groups(run, t, err);
+    if (!r)
+        r = guard_start(&guard, err); /* before there are threads */
+    if (!r) {
+        run->guard = &guard;
+        r = block_signals(&run->signal_fd, err);
+        if (!r)
+            r = with_workers(run, name, a, err);
+        guard_close(&guard);
+    }
+    run_done(run);
     return r ? r : run->exit_code;
 }
 
@@ -280,10 +310,9 @@ static int plan_and_run(const struct run_settings *s, const struct run_template 
                         struct error *err)
 {
     struct run_dir dir;
-    struct guard guard;
-    struct run_plan plan;
+    struct run *run = arena_zalloc(a, sizeof(*run));
     struct port_chooser *ports = arena_alloc(a, sizeof(*ports));
-    if (!ports)
+    if (!ports || !run)
         return fail(err, EXHAUSTED, NULL, "out of memory");
     port_chooser_init(ports);
     reserve(ports, t);
@@ -298,14 +327,12 @@ static int plan_and_run(const struct run_settings *s, const struct run_template 
                                                  .environ = environ,
                                                  .instances = s->instances,
                                                  .free_port = port_chooser_take,
+                                                 .give_back = port_chooser_give,
                                                  .arg = ports };
-    r = plan_make(t, &plan_settings, a, &plan, err);
-    if (!r)
-        r = guard_start(&guard, err); /* before there are threads */
-    if (!r) {
-        r = run_planned(s, t, &plan, &dir, &guard, a, err);
-        guard_close(&guard);
-    }
+    run->settings = s;
+    run->plan_settings = &plan_settings;
+    run->dir = &dir;
+    r = run_planned(run, t, a, err);
     run_dir_remove(&dir);
     return r;
 }

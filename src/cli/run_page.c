@@ -37,7 +37,8 @@ void page_free(struct page *p)
     if (!p)
         return;
     for (size_t i = 0; i < p->n_sources; i++)
-        source_done(&p->source[i]);
+        if (p->source[i].used)
+            source_done(&p->source[i]);
     for (size_t i = 0; i < p->n_edges; i++) {
         mem_free(p->edge[i]->from);
         mem_free(p->edge[i]->to);
@@ -53,14 +54,27 @@ void page_free(struct page *p)
 
 int page_add_instance(struct page *p, const struct page_instance *in, size_t *ret)
 {
-    struct source *v = mem_realloc(p->source, (p->n_sources + 1) * sizeof(*v));
-    if (!v)
-        return -EXHAUSTED;
-    p->source = v;
-    v[p->n_sources] = (struct source){ .instance = *in, .process.cpu = NAN };
-    map_init(&v[p->n_sources].seen, SOURCE_EDGES_MAX);
-    *ret = p->n_sources++;
+    size_t at = 0;
+    while (at < p->n_sources && p->source[at].used)
+        at++;
+    if (at == p->n_sources) {
+        struct source *v = mem_realloc(p->source, (at + 1) * sizeof(*v));
+        if (!v)
+            return -EXHAUSTED;
+        p->source = v;
+        p->n_sources++;
+    }
+    p->source[at] = (struct source){ .used = true, .instance = *in, .process.cpu = NAN };
+    map_init(&p->source[at].seen, SOURCE_EDGES_MAX);
+    *ret = at;
     return 0;
+}
+
+void page_remove_instance(struct page *p, size_t index)
+{
+    PRE(index < p->n_sources && p->source[index].used);
+    source_done(&p->source[index]);
+    p->source[index] = (struct source){ 0 };
 }
 
 void page_set_process(struct page *p, size_t index, const struct page_process *process)

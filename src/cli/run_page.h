@@ -14,10 +14,18 @@ enum {
     PAGE_RESOURCES_MAX = 512,
     PAGE_EVENTS_MAX = 200,
     PAGE_WINDOW = 2,
+    PAGE_SCALES_MAX = 100,
     PAGE_FEED_MAX = 1 << 20, /* bytes of one sidecar's answer */
 };
 
-enum page_state { PAGE_STARTING, PAGE_HEALTHY, PAGE_UNHEALTHY, PAGE_RESTARTING, PAGE_STOPPED };
+enum page_state {
+    PAGE_STARTING,
+    PAGE_HEALTHY,
+    PAGE_UNHEALTHY,
+    PAGE_RESTARTING,
+    PAGE_ASLEEP,
+    PAGE_STOPPED
+};
 
 struct page;
 
@@ -38,8 +46,10 @@ struct page_process {
 struct page *page_new(const char *run_name, const char *base_dir, uint64_t now_ns) WUR;
 void page_free(struct page *p);
 
-/* Instances of one app must come one after the other. *ret = its index. */
+/* *ret = its index, until it's removed. */
 int page_add_instance(struct page *p, const struct page_instance *in, size_t *ret) WUR;
+/* What it counted stays in the sums. */
+void page_remove_instance(struct page *p, size_t index);
 void page_set_process(struct page *p, size_t index, const struct page_process *process);
 /* Takes in one answer of GET /proa/v1/feed. -INVALID, -EXHAUSTED. */
 int page_sample(struct page *p, size_t index, str feed, uint64_t now_ns, struct error *err) WUR;
@@ -47,6 +57,28 @@ int page_sample(struct page *p, size_t index, str feed, uint64_t now_ns, struct 
 void page_event(struct page *p, const char *level, str app, str text, uint64_t wall_ns);
 /* The object that the page shows as progress; JSON_NONE or null = none. -INVALID, -EXHAUSTED. */
 int page_set_progress(struct page *p, struct json progress, struct error *err) WUR;
+
+/* What an app is asked for and does, by the feeds of all sidecars. NAN = unknown. */
+struct page_demand {
+    double at_once;         /* calls and events: in the app, waiting, and turned away */
+    double asked_rps;       /* calls a second, those turned away too */
+    double done_rps;        /* calls and events a second that the app did */
+    double unmet;           /* that wait or were turned away within a second */
+    double p99_s;           /* of calls; 0 = there are none */
+    double depth, oldest_s; /* events in its queues; 0 = none or no queue */
+    double asleep_waiting;  /* calls and events that wait for a sleeping app */
+};
+/* Rates are since the last call for this app. */
+void page_demand(struct page *p, const char *app, uint64_t now_ns, struct page_demand *ret);
+
+/* One app with a Scale, for the feed. */
+struct page_scale {
+    const char *app, *metric, *reason;
+    unsigned instances, desired, min, max;
+    double value, target;
+};
+/* The texts are borrowed until the next call. */
+void page_set_scale(struct page *p, const struct page_scale *v, size_t n);
 
 /* Once a second: moves the window on. Then page_write(). */
 void page_tick(struct page *p, uint64_t now_ns, uint64_t wall_ns);

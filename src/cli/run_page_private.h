@@ -26,6 +26,11 @@ struct event {
 };
 
 struct source { /* one sidecar */
+    bool used;
+    struct {
+        uint64_t at_ns, admitted, shed; /* as last read for page_demand() */
+        double done_rps, shed_rps;      /* between the last two readings */
+    } load;
     struct page_instance instance;
     struct page_process process;
     struct map seen; /* edge key → struct counts as last read */
@@ -38,7 +43,9 @@ struct page {
     const char *name, *base_dir;
     uint64_t started_ns;
     struct source *source;
-    size_t n_sources;
+    size_t n_sources; /* used ones and gaps */
+    struct page_scale scale[PAGE_SCALES_MAX];
+    size_t n_scales;
     struct map edge_by_key;
     struct edge *edge[PAGE_EDGES_MAX];
     size_t n_edges;

@@ -214,7 +214,7 @@ static void write_totals(struct write *x)
     for (size_t i = 0; i < x->p->n_sources; i++) {
         const struct source *s = &x->p->source[i];
         double n = number_of(s->feed, S("in_flight"));
-        if (!isnan(n) && x->now_ns - s->at_ns < MS(FRESH_MS))
+        if (s->used && !isnan(n) && x->now_ns - s->at_ns < MS(FRESH_MS))
             in_flight += n;
     }
     json_w_key(x->w, S("totals"));
@@ -232,8 +232,8 @@ static void write_totals(struct write *x)
 
 static void write_instance(struct write *x, const struct source *s)
 {
-    static const char *const states[] = { "starting", "healthy", "unhealthy", "restarting",
-                                          "stopped" };
+    static const char *const states[] = { "starting",   "healthy", "unhealthy",
+                                          "restarting", "asleep",  "stopped" };
     json_w_object(x->w);
     put_str(x, S("name"), str_c(s->instance.name));
     put_count(x, S("pid"), (uint64_t)s->process.pid);
@@ -248,7 +248,12 @@ static void write_instance(struct write *x, const struct source *s)
     json_w_object_end(x->w);
 }
 
-static void write_service(struct write *x, size_t first, size_t end)
+static bool is_of(const struct source *s, const char *app)
+{
+    return s->used && strcmp(s->instance.app, app) == 0;
+}
+
+static void write_service(struct write *x, size_t first)
 {
     const char *app = x->p->source[first].instance.app;
     struct counts sum = { 0 };
@@ -261,8 +266,9 @@ static void write_service(struct write *x, size_t first, size_t end)
     put_number(x, S("error_rate"), share(sum.errors, sum.n));
     json_w_key(x->w, S("instances"));
     json_w_array(x->w);
-    for (size_t i = first; i < end; i++)
-        write_instance(x, &x->p->source[i]);
+    for (size_t i = first; i < x->p->n_sources; i++)
+        if (is_of(&x->p->source[i], app))
+            write_instance(x, &x->p->source[i]);
     json_w_array_end(x->w);
     json_w_object_end(x->w);
 }
@@ -271,12 +277,12 @@ static void write_services(struct write *x)
 {
     json_w_key(x->w, S("services"));
     json_w_array(x->w);
-    for (size_t first = 0, end; first < x->p->n_sources; first = end) {
-        end = first + 1;
-        while (end < x->p->n_sources &&
-               strcmp(x->p->source[end].instance.app, x->p->source[first].instance.app) == 0)
-            end++;
-        write_service(x, first, end);
+    for (size_t i = 0; i < x->p->n_sources; i++) {
+        bool first = x->p->source[i].used;
+        for (size_t k = 0; first && k < i; k++)
+            first = !is_of(&x->p->source[k], x->p->source[i].instance.app);
+        if (first)
+            write_service(x, i);
     }
     json_w_array_end(x->w);
 }
@@ -444,6 +450,27 @@ static void write_resources(struct write *x)
     json_w_array_end(x->w);
 }
 
+static void write_scale(struct write *x)
+{
+    json_w_key(x->w, S("scale"));
+    json_w_array(x->w);
+    for (size_t i = 0; i < x->p->n_scales; i++) {
+        const struct page_scale *s = &x->p->scale[i];
+        json_w_object(x->w);
+        put_str(x, S("app"), str_c(s->app));
+        put_count(x, S("instances"), s->instances);
+        put_count(x, S("desired"), s->desired);
+        put_count(x, S("min"), s->min);
+        put_count(x, S("max"), s->max);
+        put_str(x, S("metric"), str_c(s->metric));
+        put_number(x, S("value"), s->value);
+        put_number(x, S("target"), s->target);
+        put_str(x, S("reason"), str_c(s->reason));
+        json_w_object_end(x->w);
+    }
+    json_w_array_end(x->w);
+}
+
 static void put_time(struct write *x, uint64_t wall_ns)
 {
     char text[RFC3339_MAX];
@@ -488,6 +515,8 @@ static int gather(struct write *x)
     if (!x->topic || !x->resource)
         return -EXHAUSTED;
     for (size_t i = 0; i < x->p->n_sources; i++) {
+        if (!x->p->source[i].used)
+            continue;
         gather_topics(x, &x->p->source[i]);
         gather_resources(x, &x->p->source[i]);
     }
@@ -513,6 +542,7 @@ int page_write(struct page *p, uint64_t now_ns, uint64_t wall_ns, struct buf *ou
     write_topics(&x);
     write_stores(&x);
     write_resources(&x);
+    write_scale(&x);
     write_events(&x);
     json_w_key(&w, S("progress"));
     json_w_raw(&w, str_of(p->progress, p->progress_len));

@@ -77,6 +77,12 @@ int port_chooser_take(void *chooser, uint16_t *ret)
     return -EXHAUSTED;
 }
 
+void port_chooser_give(void *chooser, uint16_t port)
+{
+    struct port_chooser *c = chooser;
+    c->taken[port / 64] &= ~((uint64_t)1 << (port % 64));
+}
+
 static int choose_port(struct build *b, int64_t given, bool first, uint16_t *ret)
 {
     if (given > 0 && first) {
@@ -347,54 +353,58 @@ static int plan_command(struct build *b, struct run_instance *in)
     return 0;
 }
 
-/* ---- all of them ---- */
+/* ---- an instance ---- */
 
-static int plan_instance(struct build *b, const struct run_app *app, unsigned number, unsigned of,
-                         struct run_instance *in)
+unsigned plan_instances(const struct run_app *app, const struct plan_settings *s)
 {
+    return (unsigned)(s->instances ? s->instances : app->instances);
+}
+
+int plan_check(const struct run_template *t, const struct plan_settings *s, struct error *err)
+{
+    size_t total = 0;
+    for (size_t i = 0; i < t->n_apps; i++)
+        total += plan_instances(&t->app[i], s);
+    return total <= PLAN_INSTANCES_MAX
+               ? 0
+               : fail(err, EXHAUSTED, NULL, "%zu instances: one run can have %d", total,
+                      PLAN_INSTANCES_MAX);
+}
+
+int plan_make(const struct run_app *app, unsigned number, const struct plan_settings *s,
+              struct arena *a, struct run_instance *ret, struct error *err)
+{
+    struct build b = { .s = s, .arena = a, .err = err, .name = app->id };
+    struct run_instance *in = ret;
     *in = (struct run_instance){ .app = app, .number = number };
-    in->name = arena_printf(b->arena, "%s-%u", app->id, number).p;
-    in->label = of > 1 ? in->name : app->id;
+    in->name = arena_printf(b.arena, "%s-%u", app->id, number).p;
+    in->label = app->scaled || number > 1 || plan_instances(app, s) > 1 ? in->name : app->id;
     in->zone = app->zones.n ? app->zones.v[(number - 1) % app->zones.n] : "";
-    int r = in->name ? choose_ports(b, app, number == 1, &in->port) : no_memory(b);
+    int r = in->name ? choose_ports(&b, app, number == 1, &in->port) : no_memory(&b);
     if (r)
         return r;
     in->api =
         app->unix_socket
-            ? arena_printf(b->arena, "unix:%s/dapr-%s-http.socket", app->unix_socket, app->id).p
-            : arena_printf(b->arena, "127.0.0.1:%u", in->port.http).p;
+            ? arena_printf(b.arena, "unix:%s/dapr-%s-http.socket", app->unix_socket, app->id).p
+            : arena_printf(b.arena, "127.0.0.1:%u", in->port.http).p;
     if (!in->api)
-        return no_memory(b);
-    r = plan_sidecar(b, in);
-    return r ? r : plan_command(b, in);
+        return no_memory(&b);
+    r = plan_sidecar(&b, in);
+    return r ? r : plan_command(&b, in);
 }
 
-int plan_make(const struct run_template *t, const struct plan_settings *s, struct arena *a,
-              struct run_plan *ret, struct error *err)
+void plan_done(const struct run_instance *in, const struct plan_settings *s)
 {
-    struct build b = { .s = s, .arena = a, .err = err, .name = "" };
-    size_t total = 0;
-    for (size_t i = 0; i < t->n_apps; i++)
-        total += (size_t)(s->instances ? s->instances : t->app[i].instances);
-    if (total > PLAN_INSTANCES_MAX)
-        return fail(err, EXHAUSTED, NULL, "%zu instances: one run can have %d", total,
-                    PLAN_INSTANCES_MAX);
-    *ret = (struct run_plan){ .instance = arena_zalloc(a, total * sizeof(struct run_instance)) };
-    if (!ret->instance)
-        return no_memory(&b);
-    for (size_t i = 0; i < t->n_apps; i++) {
-        const struct run_app *app = &t->app[i];
-        unsigned n = (unsigned)(s->instances ? s->instances : app->instances);
-        b.name = app->id;
-        for (unsigned k = 1; k <= n; k++) {
-            struct run_instance *in = &ret->instance[ret->n];
-            int r = plan_instance(&b, app, k, n, in);
-            if (r)
-                return r;
-            ret->n++;
-            if (strlen(in->label) > ret->label_width)
-                ret->label_width = strlen(in->label);
-        }
-    }
-    return 0;
+    const struct run_app *app = in->app;
+    const struct {
+        uint16_t port;
+        int64_t given; /* by the user: it's nobody else's for the whole run */
+    } row[] = {
+        { in->port.app, app->app_port },         { in->port.http, app->http_port },
+        { in->port.grpc, app->grpc_port },       { in->port.internal, app->internal_port },
+        { in->port.metrics, app->metrics_port }, { in->port.profile, app->profile_port },
+    };
+    for (size_t i = 0; s->give_back && i < COUNT(row); i++)
+        if (row[i].port && row[i].port != row[i].given)
+            s->give_back(s->arg, row[i].port);
 }

@@ -141,7 +141,7 @@ static struct proc *find_target(struct run *run, str app, str instance, bool sid
     uint64_t number = 0;
     bool numbered = str_to_u64(instance, &number);
     for (size_t i = 0; i < run->n_members; i++) {
-        struct member *m = &run->member[i];
+        struct member *m = run->member[i];
         struct proc *p = sidecar ? &m->sidecar : &m->app;
         bool meant = !instance.n || (numbered ? number == m->plan->number
                                               : str_eq(instance, str_c(m->plan->name)));
@@ -170,6 +170,25 @@ CO static int serve_kill(struct run *run, struct http_exchange *x)
     run_note(run, "warn", p->member->plan->app->id, "%s%s is killed on request",
              p->member->plan->name, sidecar ? "'s sidecar" : "");
     (void)kill(-p->pid, SIGKILL);
+    return body.p ? reply(x, 200, "application/json", body) : -EXHAUSTED;
+}
+
+CO static int serve_restart(struct run *run, struct http_exchange *x)
+{
+    str app = { 0 };
+    (void)uri_query_get(x->req.query, x->arena, S("app"), &app);
+    struct run_group *g = NULL;
+    for (size_t i = 0; i < run->n_groups; i++)
+        if (str_eq(app, str_c(run->group[i].app->id)))
+            g = &run->group[i];
+    if (!g)
+        return reply_error(x, 404, "there is no such app: give app=");
+    struct error err = { 0 };
+    int r = group_restart(g, &err);
+    if (r)
+        return reply_error(x, r == -EXISTS ? 409 : 503, err.text);
+    str body = arena_printf(x->arena, "{\"restarted\":\"%s\",\"instances\":%u}\n", g->app->id,
+                            group_size(g));
     return body.p ? reply(x, 200, "application/json", body) : -EXHAUSTED;
 }
 
@@ -219,6 +238,7 @@ static const struct route routes[] = {
     { "GET", "/feed", serve_feed },
     { "GET", "/feed.json", serve_feed_json },
     { "POST", "/control/kill", serve_kill },
+    { "POST", "/control/restart", serve_restart },
     { "POST", "/control/progress", serve_progress },
 };
 

@@ -16,8 +16,9 @@ enum { LAST_WORDS_MS = 1000, NOT_STARTED = 127 };
 #define TO(state) (1u << (state))
 static const unsigned moves[] = {
     [PROC_WAITING] = TO(PROC_RUNNING) | TO(PROC_BACKOFF) | TO(PROC_ENDED),
-    [PROC_RUNNING] = TO(PROC_BACKOFF) | TO(PROC_ENDED),
-    [PROC_BACKOFF] = TO(PROC_RUNNING) | TO(PROC_BACKOFF) | TO(PROC_ENDED),
+    [PROC_RUNNING] = TO(PROC_BACKOFF) | TO(PROC_ASLEEP) | TO(PROC_ENDED),
+    [PROC_BACKOFF] = TO(PROC_RUNNING) | TO(PROC_BACKOFF) | TO(PROC_ASLEEP) | TO(PROC_ENDED),
+    [PROC_ASLEEP] = TO(PROC_RUNNING) | TO(PROC_BACKOFF) | TO(PROC_ENDED),
     [PROC_ENDED] = 0,
 };
 #undef TO
@@ -34,6 +35,8 @@ enum page_state member_state(const struct member *m)
         return PAGE_STOPPED;
     if (m->sidecar.state == PROC_BACKOFF || m->app.state == PROC_BACKOFF)
         return PAGE_RESTARTING;
+    if (m->app.state == PROC_ASLEEP)
+        return PAGE_ASLEEP;
     if (m->healthy)
         return PAGE_HEALTHY;
     if (m->was_healthy)
@@ -53,8 +56,8 @@ static void emit(void *arg, str line)
     struct proc *p = arg;
     const struct member *m = p->member;
     if (p->to_screen || (p->is_sidecar && log_is_trouble(line)))
-        log_screen_line(&m->run->screen, m->plan->label, m->colour, p->is_sidecar ? "◆" : " ",
-                        line);
+        log_screen_line(&m->run->screen, m->plan->label, m->group->colour,
+                        p->is_sidecar ? "◆" : " ", line);
 }
 
 CO static void read_output(void *arg)
@@ -204,7 +207,7 @@ static void tell_end(struct proc *p, uint64_t delay_ns)
 CO static void back_off(struct proc *p, uint64_t ns)
 {
     DEADLINE(ns);
-    while (!p->stop)
+    while (!p->stop && !p->sleep)
         if (waitq_wait(&p->changed) < 0)
             break;
 }
@@ -228,12 +231,26 @@ CO static bool await_sidecar(struct member *m)
     return m->sidecar_ready && !m->app.stop;
 }
 
+CO static void sleep_until_woken(struct proc *p)
+{
+    SHIELD();
+    move(p, PROC_ASLEEP);
+    waitq_wake_all(&p->changed, 0);
+    while (p->sleep && !p->stop)
+        (void)waitq_wait(&p->changed);
+}
+
 CO static void supervise(void *arg)
 {
     struct proc *p = arg;
-    bool go = p->is_sidecar || await_sidecar(p->member);
+    struct member *m = p->member;
+    bool go = p->is_sidecar || await_sidecar(m);
     while (go && !p->stop) {
         live(p);
+        if (p->sleep && !p->stop) {
+            sleep_until_woken(p);
+            continue;
+        }
         if (!wants_restart(p)) {
             tell_end(p, 0);
             break;
@@ -246,7 +263,8 @@ CO static void supervise(void *arg)
         p->restarts += !p->stop;
     }
     end(p);
-    wait_group_done(&p->member->run->processes);
+    wait_group_done(&m->run->processes);
+    wait_group_done(&m->fibers);
 }
 
 /* ---- an instance ---- */
@@ -261,24 +279,22 @@ static void proc_init(struct proc *p, struct member *m, const struct run_exec *e
     waitq_init(&p->changed);
 }
 
-void member_init(struct member *m, struct run *run, size_t index)
+void member_init(struct member *m)
 {
-    const struct run_instance *plan = &run->plan->instance[index];
-    *m = (struct member){ .run = run, .plan = plan, .index = index };
     waitq_init(&m->ready);
-    proc_init(&m->sidecar, m, &plan->sidecar, true);
-    proc_init(&m->app, m, &plan->command, false);
-    m->colour = index && plan->app == run->plan->instance[index - 1].app
-                    ? run->member[index - 1].colour
-                    : (index ? run->member[index - 1].colour + 1 : 0);
+    wait_group_init(&m->fibers);
+    proc_init(&m->sidecar, m, &m->plan->sidecar, true);
+    proc_init(&m->app, m, &m->plan->command, false);
 }
 
 static int proc_begin(struct proc *p, struct error *err)
 {
     struct run *run = p->member->run;
     wait_group_add(&run->processes);
+    wait_group_add(&p->member->fibers);
     if (fiber_spawn(p->role, supervise, p))
         return 0;
+    wait_group_done(&p->member->fibers);
     wait_group_done(&run->processes);
     move(p, PROC_ENDED);
     return fail(err, EXHAUSTED, NULL, "no room for another fiber");
@@ -335,12 +351,33 @@ CO static void stop_proc(struct proc *p, uint64_t drain_ns)
 CO static void stop_member(void *arg)
 {
     struct member *m = arg;
+    struct run *run = m->run;
     stop_proc(&m->sidecar, MS(SIDECAR_DRAIN_MS));
     stop_proc(&m->app, MS(APP_DRAIN_MS));
     m->stopped = true;
-    m->run->n_stopped++;
-    waitq_wake_all(&m->run->changed, 0);
-    wait_group_done(&m->run->helpers);
+    waitq_wake_all(&run->changed, 0);
+    wait_group_done(&m->fibers);
+    wait_group_done(&run->helpers);
+}
+
+void member_sleep(struct member *m)
+{
+    struct proc *p = &m->app;
+    p->sleep = true;
+    signal_group(p, SIGTERM);
+    waitq_wake_all(&p->changed, 0);
+    DEADLINE(MS(APP_DRAIN_MS));
+    while (p->pid && !p->exited && p->sleep)
+        if (waitq_wait(&p->changed) < 0)
+            break;
+    if (p->sleep)
+        signal_group(p, SIGKILL);
+}
+
+void member_wake(struct member *m)
+{
+    m->app.sleep = false;
+    waitq_wake_all(&m->app.changed, 0);
 }
 
 void member_kill(struct member *m)
@@ -362,10 +399,12 @@ void member_stop(struct member *m)
     m->app.stop = true; /* no restart from now on */
     waitq_wake_all(&m->app.changed, 0);
     wait_group_add(&run->helpers);
+    wait_group_add(&m->fibers);
     if (fiber_spawn("stop", stop_member, m))
         return;
+    wait_group_done(&m->fibers);
     wait_group_done(&run->helpers);
     member_kill(m);
-    run->n_stopped++;
+    m->stopped = true;
     waitq_wake_all(&run->changed, 0);
 }

@@ -18,6 +18,7 @@ struct run_app {
     int64_t max_concurrency, health_interval, health_timeout, health_threshold;
     int64_t old_max_request_mb, old_read_buffer_kb, instances;
     bool profiling, ssl, health_check, api_logging;
+    bool scaled; /* a Scale is there for it: instances come and go */
     struct option_list command, resources, zones;
     struct kvs env;
     /* Where the template gives it, for messages; 0 = from the command line. */

@@ -25,11 +25,17 @@ void run_pause(struct run *run, uint64_t ns)
 int run_ask(struct run *run, const char *address, str path, struct arena *a, size_t max,
             str *ret_body)
 {
-    DEADLINE(MS(RUN_ASK_MS));
+    return run_ask_with(run, address, S("GET"), path, MS(RUN_ASK_MS), a, max, ret_body);
+}
+
+int run_ask_with(struct run *run, const char *address, str method, str path, uint64_t ns,
+                 struct arena *a, size_t max, str *ret_body)
+{
+    DEADLINE(ns);
     AUTO(http_call_freep) struct http_call *call = NULL;
     struct error err = { 0 };
     struct http_request req = {
-        .method = S("GET"),
+        .method = method,
         .target = path,
         .path = path,
         .authority = S("localhost"),
@@ -84,7 +90,7 @@ CO static void ask_member(struct member *m, struct arena *a)
     int status = run_ask(m->run, m->plan->api, S("/v1.0/healthz"), a, HEALTH_BYTES_MAX, &body);
     if (m->sidecar.started_ns != life || m->sidecar.state != PROC_RUNNING || m->stopping)
         return; /* the answer is of another life */
-    bool app_runs = !m->app.exec || m->app.state == PROC_RUNNING;
+    bool app_runs = !m->app.exec || m->app.state == PROC_RUNNING || m->app.state == PROC_ASLEEP;
     set_health(m, status == 204 && app_runs);
     status = run_ask(m->run, m->plan->api, S("/proa/v1/feed"), a, PAGE_FEED_MAX, &body);
     if (status == 200 && page_sample(m->run->page, m->index, body, clock_now_ns(), &err) != 0 &&
@@ -94,18 +100,44 @@ CO static void ask_member(struct member *m, struct arena *a)
     }
 }
 
+/* A Scale with short windows wants to know more often; who is asleep is to be woken at once. */
+static uint64_t poll_pause(const struct member *m)
+{
+    if (!m->healthy || m->app.state == PROC_ASLEEP)
+        return MS(RUN_POLL_FAST_MS);
+    const struct run_group *g = m->group;
+    uint64_t tick = g->has_rule ? g->rule.panic_ns / SCALE_FINE : MS(RUN_POLL_MS);
+    uint64_t least = MS(RUN_POLL_FAST_MS), most = min_u64(tick, MS(RUN_POLL_MS));
+    return most > least ? most : least;
+}
+
+static bool is_watched(const struct member *m)
+{
+    return !m->run->quit && !(m->removing && m->stopped);
+}
+
+CO static void pause_of(struct member *m)
+{
+    DEADLINE(poll_pause(m));
+    while (is_watched(m))
+        if (waitq_wait(&m->run->changed) < 0)
+            return;
+}
+
 CO static void watch_member(void *arg)
 {
     struct member *m = arg;
-    while (!m->run->quit) {
+    struct run *run = m->run;
+    while (is_watched(m)) {
         if (m->sidecar.state == PROC_RUNNING) {
             AUTO(arena_done) struct arena a;
             arena_init(&a, 2 * PAGE_FEED_MAX);
             ask_member(m, &a);
         }
-        run_pause(m->run, MS(m->healthy ? RUN_POLL_MS : RUN_POLL_FAST_MS));
+        pause_of(m);
     }
-    wait_group_done(&m->run->helpers);
+    wait_group_done(&m->fibers);
+    wait_group_done(&run->helpers);
 }
 
 /* ---- signals ---- */
@@ -119,7 +151,7 @@ static void on_stop_signal(struct run *run, int sig)
     } else if (!run->killed) {
         run->killed = true;
         for (size_t i = 0; i < run->n_members; i++)
-            member_kill(&run->member[i]);
+            member_kill(run->member[i]);
     }
     run->stopping = true;
     waitq_wake_all(&run->changed, 0);
@@ -128,8 +160,8 @@ static void on_stop_signal(struct run *run, int sig)
 static void reap(struct run *run)
 {
     for (size_t i = 0; i < run->n_members; i++) {
-        (void)proc_reap(&run->member[i].sidecar);
-        (void)proc_reap(&run->member[i].app);
+        (void)proc_reap(&run->member[i]->sidecar);
+        (void)proc_reap(&run->member[i]->app);
     }
 }
 
@@ -153,12 +185,13 @@ static void look_at_processes(struct run *run, struct usage *usage)
 {
     uint64_t now = clock_now_ns();
     for (size_t i = 0; i < run->n_members; i++) {
-        usage[2 * i].group = run->member[i].sidecar.pid ? run->member[i].sidecar.pid : -1;
-        usage[2 * i + 1].group = run->member[i].app.pid ? run->member[i].app.pid : -1;
+        const struct member *m = run->member[i];
+        usage[2 * i].group = m->sidecar.pid ? m->sidecar.pid : -1;
+        usage[2 * i + 1].group = m->app.pid ? m->app.pid : -1;
     }
     usage_look("/proc", usage, 2 * run->n_members);
     for (size_t i = 0; i < run->n_members; i++) {
-        struct member *m = &run->member[i];
+        struct member *m = run->member[i];
         const struct proc *first = m->app.exec ? &m->app : &m->sidecar;
         uint64_t cpu = usage[2 * i].cpu_ns + usage[2 * i + 1].cpu_ns;
         struct page_process p = { .state = member_state(m),
@@ -171,7 +204,7 @@ static void look_at_processes(struct run *run, struct usage *usage)
             p.cpu = (double)(cpu - m->cpu_before_ns) / (double)(now - m->cpu_at_ns);
         m->cpu_before_ns = cpu;
         m->cpu_at_ns = now;
-        page_set_process(run->page, i, &p);
+        page_set_process(run->page, m->index, &p);
     }
 }
 
@@ -211,7 +244,7 @@ static void show_progress(struct run *run)
     char text[256], names[160] = "";
     size_t up = 0, left = 0;
     for (size_t i = 0; i < run->n_members; i++) {
-        const struct member *m = &run->member[i];
+        const struct member *m = run->member[i];
         up += is_up(m);
         if (is_up(m) || left++ >= NAMES_LEFT_MAX)
             continue;
@@ -237,7 +270,7 @@ static void tell_start(struct run *run)
     size_t up = 0;
     double took = (double)(clock_now_ns() - run->started_ns) / 1e9;
     for (size_t i = 0; i < run->n_members; i++)
-        up += is_up(&run->member[i]);
+        up += is_up(run->member[i]);
     bool all = up == run->n_members;
     if (run->started_told || run->stopping || (!all && took * 1e3 < RUN_SLOW_START_MS))
         return;
@@ -245,11 +278,11 @@ static void tell_start(struct run *run)
     if (all)
         run_say(run, "info", NULL, "%zu of %zu ready in %.1f s", up, run->n_members, took);
     for (size_t i = 0; !all && i < run->n_members; i++)
-        if (!is_up(&run->member[i]))
-            run_say(run, "warn", run->member[i].plan->app->id,
+        if (!is_up(run->member[i]))
+            run_say(run, "warn", run->member[i]->plan->app->id,
                     "%s isn't ready yet: its log tells why; an app with an appPort must listen on "
                     "127.0.0.1:%u",
-                    run->member[i].plan->name, run->member[i].plan->port.app);
+                    run->member[i]->plan->name, run->member[i]->plan->port.app);
     tell_address(run);
 }
 
@@ -257,7 +290,7 @@ static void tell_start(struct run *run)
 CO static void tick(void *arg)
 {
     struct run *run = arg;
-    struct usage *usage = mem_zalloc(2 * run->n_members * sizeof(*usage));
+    struct usage *usage = mem_zalloc(2 * PLAN_INSTANCES_MAX * sizeof(*usage));
     uint64_t next = clock_now_ns();
     while (usage && !run->quit) {
         uint64_t now = clock_now_ns();
@@ -295,10 +328,22 @@ static int spawn(struct run *run, const char *name, fiber_fn *fn, void *arg,
     return 0;
 }
 
+int run_spawn(struct run *run, const char *name, fiber_fn *fn, void *arg, struct error *err)
+{
+    return spawn(run, name, fn, arg, NULL, err);
+}
+
+int watch_begin(struct member *m, struct error *err)
+{
+    wait_group_add(&m->fibers);
+    int r = run_spawn(m->run, "watch", watch_member, m, err);
+    if (r)
+        wait_group_done(&m->fibers);
+    return r;
+}
+
 int watch_start(struct run *run, struct error *err)
 {
     int r = spawn(run, "signals", take_signals, run, &run->signal_fiber, err);
-    for (size_t i = 0; !r && i < run->n_members; i++)
-        r = spawn(run, "watch", watch_member, &run->member[i], NULL, err);
     return r ? r : spawn(run, "tick", tick, run, NULL, err);
 }

@@ -9,6 +9,7 @@
 #include "component/bind.h"
 #include "component/config.h"
 #include "policy/resiliency.h"
+#include "policy/scale.h"
 #include "policy/traffic.h"
 
 enum { RESOURCE_FILE_MAX = 4 << 20, RESOURCE_FILES_MAX = 10000, RESOURCES_MAX = 256 << 20 };
@@ -90,6 +91,12 @@ struct custom_resource {
     const struct yaml_node *spec; /* may be NULL */
 };
 
+/* proa.dev/v1alpha1 Scale. */
+struct scale_spec {
+    str name;
+    struct scale_rule rule;
+};
+
 struct resources {
     struct component_resource *component; /* secret stores first, else in the order of the files */
     struct subscription_resource *subscription;
@@ -98,6 +105,7 @@ struct resources {
     struct resiliency_spec **resiliency;
     struct traffic_spec **traffic;
     struct overload_spec *overload; /* of this app; NULL = none */
+    struct scale_spec *scale;       /* of this app; NULL = none */
     size_t n_components, n_subscriptions, n_endpoints, n_customs, n_resiliencies, n_traffics;
     struct configuration config;
     struct diags diags;

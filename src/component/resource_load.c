@@ -35,7 +35,7 @@ static const struct kind {
     { "proa.dev/v1alpha1", "Shards", load_custom },
     { "proa.dev/v1alpha1", "Traffic", load_traffic, .live = true },
     { "proa.dev/v1alpha1", "Overload", load_overload, .live = true },
-    { "proa.dev/v1alpha1", "Scale", load_custom },
+    { "proa.dev/v1alpha1", "Scale", load_scale, .live = true },
 };
 
 static const struct kind *find_kind(str api_version, str name)

@@ -41,6 +41,7 @@ void load_endpoint(struct loader *l, struct document *d);
 void load_resiliency(struct loader *l, struct document *d);
 void load_traffic(struct loader *l, struct document *d);
 void load_overload(struct loader *l, struct document *d);
+void load_scale(struct loader *l, struct document *d);
 /* After all files: names of policies that nobody defines. */
 void check_policy_names(struct loader *l);
 

@@ -20,7 +20,10 @@ static int no_port(void *arg, uint16_t *ret)
 
 struct fixture {
     struct arena arena;
-    struct run_plan plan;
+    struct {
+        struct run_instance instance[8];
+        size_t n;
+    } plan;
     struct error err;
     uint16_t port;
     char *environ[4];
@@ -49,7 +52,12 @@ static int plan(struct fixture *f, struct run_app *app, size_t n)
         app[i].instances = app[i].instances ? app[i].instances : 1;
     }
     const struct run_template t = { .app = app, .n_apps = n };
-    return plan_make(&t, &f->s, &f->arena, &f->plan, &f->err);
+    int r = plan_check(&t, &f->s, &f->err);
+    f->plan.n = 0;
+    for (size_t i = 0; !r && i < n; i++)
+        for (unsigned k = 1; !r && k <= plan_instances(&app[i], &f->s); k++)
+            r = plan_make(&app[i], k, &f->s, &f->arena, &f->plan.instance[f->plan.n++], &f->err);
+    return r;
 }
 
 static const char *joined(struct fixture *f, char *const *words)
@@ -143,7 +151,7 @@ TEST(instances_share_all_but_ports_and_zones)
     CHECK_TEXT(in[2].zone, "east");
     CHECK_TEXT(variable(in[1].sidecar.env, "PROA_ZONE"), "west");
     CHECK_EQ(in[3].port.app, 0, "no appPort, no app channel");
-    CHECK_EQ(f.plan.label_width, 5);
+    CHECK_TEXT(in[3].label, "batch");
     f.s.instances = 2;
     CHECK_OK(plan(&f, app, 2), "%s", f.err.text);
     CHECK_EQ(f.plan.n, 4, "the flag counts for all apps");
