@@ -98,7 +98,10 @@ class Fleet:
             w.write(b"GET /v1.0/invoke/orders/method/x HTTP/1.1\r\nHost: x\r\n\r\n")
             head = await asyncio.wait_for(r.readuntil(b"\r\n\r\n"), 30)
             fields = dict(line.lower().split(b":", 1) for line in head.split(b"\r\n")[1:] if line)
-            body = await r.readexactly(int(fields.get(b"content-length", b"0")))
+            if b"transfer-encoding" in fields:  # what a peer answers before it's known to be a Proa
+                body = (await r.readuntil(b"0\r\n\r\n")).split(b"\r\n")[1]
+            else:
+                body = await r.readexactly(int(fields.get(b"content-length", b"0")))
             call.status = int(head.split()[1])
             call.number = int(body) if body.isdigit() else -1
             self.idle.append(connection)
