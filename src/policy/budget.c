@@ -1,7 +1,9 @@
 #include "policy/budget.h"
 
 static const uint64_t SLOT_NS = MS(250);
-enum { SHARE_SLOTS = 4 }; /* a second */
+/* Of the share of one second a tenth is kept back: in the ten of an outage there are eleven times
+ * what may be saved up in one. */
+enum { SHARE_SLOTS = 4 };
 
 void budget_init(struct budget *b, const struct budget_config *config)
 {
@@ -11,10 +13,9 @@ void budget_init(struct budget *b, const struct budget_config *config)
     budget_share(b, config->ratio > 0 ? config->ratio : BUDGET_PERCENT / 100.0);
 }
 
-/* In ten seconds there are eleven times what may be saved up in one: a tenth is kept back. */
 void budget_share(struct budget *b, double ratio)
 {
-    atomic_store_explicit(&b->permille, (uint32_t)((ratio < 1 ? ratio : 1) * 900 + 0.5),
+    atomic_store_explicit(&b->permille, (uint32_t)((ratio < 1 ? ratio : 1) * 1000 + 0.5),
                           memory_order_relaxed);
 }
 
@@ -56,13 +57,19 @@ void budget_deposit(struct budget *b, uint64_t now_ns)
     count(b->calls, slot_of(now_ns));
 }
 
+/* Retries among the last n slots are fewer than their calls times permille / 1000. */
+static bool within(const struct budget *b, uint32_t slot, int n, uint32_t permille)
+{
+    return sum(b->retries, slot, n) < sum(b->calls, slot, n) * permille / 1000;
+}
+
 bool budget_withdraw(struct budget *b, uint64_t now_ns)
 {
-    uint32_t slot = slot_of(now_ns),
-             permille = atomic_load_explicit(&b->permille, memory_order_relaxed);
-    uint64_t share = sum(b->calls, slot, SHARE_SLOTS) * permille / 1000;
-    if (sum(b->retries, slot, SHARE_SLOTS) >= share &&
-        sum(b->retries, slot, BUDGET_SLOTS) >= b->floor)
+    uint32_t slot = slot_of(now_ns);
+    uint32_t permille = atomic_load_explicit(&b->permille, memory_order_relaxed);
+    bool few = sum(b->retries, slot, BUDGET_SLOTS) < b->floor;
+    if (!few && (!within(b, slot, SHARE_SLOTS, permille * 9 / 10) ||
+                 !within(b, slot, BUDGET_SLOTS, permille)))
         return false;
     count(b->retries, slot);
     return true;

@@ -1,9 +1,8 @@
 /* budget.h — retry budget: retries may add only a share of the calls, so that a failing peer isn't
- * buried under them. Over any ten seconds retries <= ratio * calls, or floor if that is more; and
- * they are spread: nothing is saved up for longer than a second.
- * Owner:  lives in its user (one per target).
- * Thread: any, without a lock; n threads that withdraw at the same instant may get n - 1 more than
- * there are.   Failure: budget_withdraw() says no; then the error is final. */
+ * buried under them. Of the last ten seconds retries <= ratio * calls, or floor if that is more;
+ * and they are spread: nothing is saved up for longer than a second. Owner:  lives in its user (one
+ * per target). Thread: any, without a lock; n threads that withdraw at the same instant may get n -
+ * 1 more than there are.   Failure: budget_withdraw() says no; then the error is final. */
 #pragma once
 
 #include "base/defs.h"
