@@ -178,6 +178,8 @@ CO void api_handle_metrics(void *api, struct http_exchange *x)
     policy_metrics(api_blocks(api));
     if (api_blocks(api)->invoker)
         instances_metrics(&api_blocks(api)->invoker->instances);
+    if (api_blocks(api)->invoker && api_blocks(api)->invoker->zoning)
+        zoning_metrics(api_blocks(api)->invoker->zoning);
     metrics_write(&out);
     if (!buf_ok(&out)) {
         (void)http_reply(x, 500, NULL, S("the metrics don't fit into memory\n"));

@@ -1,5 +1,7 @@
 #include "block/instances.h"
 
+#include "block/zones.h"
+
 #include "base/hash.h"
 #include "base/id.h"
 #include "base/mem.h"
@@ -58,6 +60,7 @@ void upstream_unref(struct upstream *u)
         return;
     for (size_t i = 0; i < UPSTREAM_METHODS; i++)
         mem_free(u->method[i]);
+    zoned_free(u->zoned);
     mem_free((void *)u->key.p);
     mem_free(u);
 }
@@ -75,7 +78,7 @@ static struct upstream *upstream_new(str key, str app_id, uint64_t now_ns)
     u->key = str_of(text, key.n);
     u->app_id = str_skip(u->key, key.n - app_id.n);
     u->born_ns = now_ns;
-    SET(u->sweep_ns, now_ns + SWEEP_NS);
+    SET(u->sweep_ns, now_ns); /* the first call finds its zone */
     budget_init(&u->retries, &(struct budget_config){ 0 });
     return u;
 }
@@ -154,6 +157,14 @@ static struct peer *find(struct upstream *u, str address)
     return NULL;
 }
 
+static bool find_peer(const struct upstream *u, const struct peer *p)
+{
+    for (size_t i = 0; i < u->n_peers; i++)
+        if (u->peer[i] == p)
+            return true;
+    return false;
+}
+
 /* One that joins others gets its share bit by bit; where all are new nobody is. */
 static struct peer *arrive(struct upstream *u, const struct registration *r, uint64_t now_ns)
 {
@@ -182,6 +193,24 @@ static int gather(struct upstream *u, const struct registration *found, size_t n
     return 0;
 }
 
+/* Under the lock. */
+static bool are_others(const struct upstream *u, struct peer *const *peer, size_t n)
+{
+    bool others = n != u->n_peers;
+    for (size_t i = 0; i < n && !others; i++)
+        others = !find_peer(u, peer[i]);
+    return others;
+}
+
+/* Whoever comes or goes changes what the others are to take: the next call looks. */
+static void sweep_soon(struct upstream *u, uint64_t now_ns)
+{
+    uint64_t due = GET(u->sweep_ns);
+    if (due != UINT64_MAX) /* else it is being done; the next one is near */
+        (void)atomic_compare_exchange_strong_explicit(&u->sweep_ns, &due, now_ns,
+                                                      memory_order_relaxed, memory_order_relaxed);
+}
+
 int upstream_update(struct instances *t, struct upstream *u, const struct registration *found,
                     size_t n, uint64_t now_ns, struct peer *ret[INSTANCES_MAX], size_t *ret_n)
 {
@@ -189,8 +218,11 @@ int upstream_update(struct instances *t, struct upstream *u, const struct regist
     size_t n_now;
     pthread_mutex_lock(&t->lock);
     int r = gather(u, found, n, now_ns, now, &n_now);
+    bool others = r == 0 && are_others(u, now, n_now);
     for (size_t i = 0; i < (r < 0 ? n_now : u->n_peers); i++)
         peer_unref(r < 0 ? now[i] : u->peer[i]);
+    if (others)
+        sweep_soon(u, now_ns);
     if (r == 0) {
         for (size_t i = 0; i < n_now; i++)
             ret[i] = peer_ref(u->peer[i] = now[i]);
@@ -268,6 +300,6 @@ void upstream_sweep(struct instances *t, struct upstream *u, const struct traffi
     judge_stuck(u, &rule->outlier, peer, n, now_ns);
     outlier_sweep(&u->group, health, n);
     if (t->zones)
-        t->zones(t->zones_arg, u, peer, n, now_ns);
+        t->zones(t->zones_arg, u, rule, peer, n, now_ns);
     atomic_store_explicit(&u->sweep_ns, now_ns + SWEEP_NS, memory_order_release);
 }

@@ -52,12 +52,13 @@ struct peer {
     char apart[64];               /* what follows changes with each call */
     atomic_bool direct;           /* a Proa: takes calls as plain HTTP/1.1 on its internal port */
     _Atomic uint32_t zone_weight; /* 0 … 1000, see above */
-    _Atomic uint32_t in_flight;   /* our calls there */
-    _Atomic uint32_t waiting;     /* of these, those whose answer should come soon */
-    _Atomic uint32_t load;        /* permille, as it reports itself … */
-    _Atomic uint64_t load_ns;     /* … at that time */
-    _Atomic uint64_t progress_ns; /* the last answer, or when the first of .waiting began */
-    _Atomic uint64_t latency_ns;  /* moving average of its good answers */
+    _Atomic uint64_t *_Atomic zone_calls; /* counts those of its zone; NULL = nobody does */
+    _Atomic uint32_t in_flight;           /* our calls there */
+    _Atomic uint32_t waiting;             /* of these, those whose answer should come soon */
+    _Atomic uint32_t load;                /* permille, as it reports itself … */
+    _Atomic uint64_t load_ns;             /* … at that time */
+    _Atomic uint64_t progress_ns;         /* the last answer, or when the first of .waiting began */
+    _Atomic uint64_t latency_ns;          /* moving average of its good answers */
     _Atomic uint64_t calls, failed, ejections;
     struct outlier health;
 };
@@ -77,13 +78,14 @@ struct upstream {
     _Atomic uint64_t stat[TRAFFIC_STATS];
     struct hedge_budget hedges;
     struct budget retries;
+    struct zoned *zoned;              /* of zones.c: whoever sweeps; NULL = nothing yet */
     struct peer *peer[INSTANCES_MAX]; /* under the table's lock */
     size_t n_peers;
 };
 
 /* Weighs all instances of an app by their zones: see above. */
-typedef void zones_fn(void *arg, struct upstream *u, struct peer *const *peer, size_t n,
-                      uint64_t now_ns);
+typedef void zones_fn(void *arg, struct upstream *u, const struct traffic_rule *rule,
+                      struct peer *const *peer, size_t n, uint64_t now_ns);
 
 struct instances {
     pthread_mutex_t lock;

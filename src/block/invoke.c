@@ -66,7 +66,18 @@ void invoker_free(struct invoker *i)
     outside_free(i->outside);
     resolve_cache_free(i->resolved);
     instances_done(&i->instances);
+    zoning_free(i->zoning);
     mem_free(i);
+}
+
+int invoker_place(struct invoker *i, const char *zone, const char *region, struct error *err)
+{
+    i->zoning = zoning_new(zone, region);
+    if (!i->zoning)
+        return fail(err, EXHAUSTED, NULL, "out of memory");
+    i->instances.zones = zones_weigh;
+    i->instances.zones_arg = i->zoning;
+    return 0;
 }
 
 str invoke_peer_id(const struct blocks *b, str app_id, str namespace_, struct arena *a)

@@ -8,6 +8,7 @@
 #include "block/app.h"
 #include "block/block.h"
 #include "block/resolve.h"
+#include "block/zones.h"
 #include "http/server.h"
 
 struct invoker {
@@ -16,6 +17,7 @@ struct invoker {
     bool secure;                /* both speak TLS, and peers must prove who they are */
     struct outside *outside;    /* absolute URLs */
     struct instances instances;
+    struct zoning *zoning; /* NULL: zones play no part */
     struct resolve_cache *resolved;
     str host_address; /* for Forwarded */
     char hostname[64];
@@ -27,6 +29,8 @@ struct invoker_tls { /* contexts for workloads (tls_options.spiffe), each with a
 /* tls NULL: sidecars speak plainly. */
 int invoker_new(const char *host_address, const struct invoker_tls *tls, struct invoker **ret,
                 struct error *err) WUR;
+/* From now on calls prefer instances of this zone ("" = unknown): before the first one. */
+int invoker_place(struct invoker *i, const char *zone, const char *region, struct error *err) WUR;
 void invoker_free(struct invoker *i); /* off the workers */
 
 struct invoke_target {

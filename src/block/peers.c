@@ -135,7 +135,10 @@ static void learn(struct peers *p, const struct traffic_rule *rule, struct peer 
         SET(peer->load, (uint32_t)asked->load);
         SET(peer->load_ns, now);
     }
+    _Atomic uint64_t *zone_calls = atomic_load_explicit(&peer->zone_calls, memory_order_relaxed);
     atomic_fetch_add_explicit(&peer->calls, 1, memory_order_relaxed);
+    if (zone_calls)
+        atomic_fetch_add_explicit(zone_calls, 1, memory_order_relaxed);
     if (result == OUTLIER_FAILED || result == OUTLIER_UNREACHABLE)
         atomic_fetch_add_explicit(&peer->failed, 1, memory_order_relaxed);
     else if (result != VERDICT_NONE && !p->open_ended)

@@ -1,6 +1,7 @@
 /* Traffic: the resource's rows into the plain structs of policy/traffic.h. What a route doesn't say
  * is as the spec around it has it; what that doesn't say is traffic_defaults(). */
 #include "component/resource_priv.h"
+#include "policy/zone.h"
 
 #define AT(type, field) offsetof(struct type, field)
 
@@ -19,6 +20,8 @@ struct rule { /* as it is written */
     bool hedge, elsewhere;
     int64_t hedge_budget, retry_budget, failures, slow_factor, panic;
     uint64_t hedge_after_ns, ejection_ns, max_ejection_ns, slow_start_ns;
+    struct strs zones, regions;
+    uint64_t ramp_ns;
     /* of a route */
     str path, method;
     /* of a spec */
@@ -90,8 +93,15 @@ static const struct bind_row route_rows[] = {
 };
 static const struct bind_table route_table = { "a route", sizeof(struct rule), route_rows,
                                                COUNT(route_rows) };
+static const struct bind_row zones_rows[] = {
+    { "order", BIND_STRS, AT(rule, zones) },
+    { "regions", BIND_STRS, AT(rule, regions) },
+    { "rampUp", BIND_DURATION, AT(rule, ramp_ns) },
+};
+static const struct bind_table zones_table = { "zones", 0, zones_rows, COUNT(zones_rows) };
 static const struct bind_row spec_rows[] = {
     RULE_ROWS,
+    { "zones", BIND_STRUCT, 0, &zones_table },
     { "apps", BIND_STRS, AT(rule, app) },
     { "routes", BIND_NODE, AT(rule, routes) },
 };
@@ -173,6 +183,9 @@ static void check(struct bind *b, const struct rule *r)
                   (long long)r->bounded);
     if (r->sticky.cookie.n && r->sticky.header.n)
         bind_fail(b, r->at, "sticky has a cookie and a header: give one of them");
+    if (r->zones.n > ZONE_ORDER_MAX || r->regions.n > ZONE_ORDER_MAX)
+        bind_fail(b, bind_get(r->at, S("zones")), "zones: order and regions have at most %d names",
+                  ZONE_ORDER_MAX);
     if (!r->ejection_ns || r->ejection_ns > r->max_ejection_ns)
         bind_fail(b, r->at, "outliers.ejection must be over 0 and at most maxEjection");
 }
@@ -197,6 +210,11 @@ static struct traffic_rule to_rule(struct bind *b, const struct rule *r)
                      .panic_percent = (uint32_t)r->panic },
         .retry_percent = (uint32_t)r->retry_budget,
         .retry = r->elsewhere,
+        .zone = r->zones.v,
+        .n_zones = r->zones.n,
+        .region = r->regions.v,
+        .n_regions = r->regions.n,
+        .zone_ramp_ns = r->ramp_ns,
     };
 }
 

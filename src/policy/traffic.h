@@ -44,6 +44,11 @@ struct traffic_rule {
     struct outlier_config outlier;
     uint32_t retry_percent; /* retries per 100 calls */
     bool retry;             /* at another instance at once, where that is safe */
+    const str *zone;        /* in which order others take over: zone.h; of the spec, not a route */
+    size_t n_zones;
+    const str *region;
+    size_t n_regions;
+    uint64_t zone_ramp_ns; /* 0 = zone.h's own */
 };
 
 struct traffic_route {

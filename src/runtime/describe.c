@@ -291,6 +291,8 @@ static void put_instances(struct runtime *r, struct json_w *w)
     if (!r->blocks.invoker)
         return;
     instances_write(&r->blocks.invoker->instances, w, now);
+    if (r->blocks.invoker->zoning)
+        zoning_write(r->blocks.invoker->zoning, w);
     put_breakers(r, w, now);
 }
 

@@ -473,7 +473,9 @@ static int make_invoker(struct runtime *r, struct error *err)
     struct invoker_tls tls;
     if (r->identity)
         tls = (struct invoker_tls){ identity_h1(r->identity), identity_h2(r->identity) };
-    return invoker_new(r->host_address, r->identity ? &tls : NULL, &r->blocks.invoker, err);
+    int code = invoker_new(r->host_address, r->identity ? &tls : NULL, &r->blocks.invoker, err);
+    return code < 0 ? code
+                    : invoker_place(r->blocks.invoker, r->options->zone, r->options->region, err);
 }
 
 static bool has_files(const struct runtime *r)
