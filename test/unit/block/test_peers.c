@@ -235,8 +235,8 @@ TEST_LOOP(four_oh_fours_are_no_failures)
     box_close(&b);
 }
 
-CO static void count_zones(void *arg, struct upstream *u, struct peer *const *peer, size_t n,
-                           uint64_t now_ns)
+CO static void count_zones(void *arg, struct upstream *u, const struct traffic_rule *rule,
+                           struct peer *const *peer, size_t n, uint64_t now_ns)
 {
     unsigned *calls = arg;
     ++*calls;

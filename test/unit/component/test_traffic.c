@@ -99,6 +99,24 @@ TEST(faults_have_their_place_and_reject_the_resource)
     }
 }
 
+TEST(zones_are_of_the_spec_and_of_all_its_routes)
+{
+    struct resources *r = load(TRAFFIC("  zones: {order: [b, c], regions: [us], rampUp: 8s}\n"
+                                       "  routes: [{path: /x}]\n"));
+    REQUIRE(r->n_traffics == 1, "%s", said(r));
+    const struct traffic_rule *rule[] = { &r->traffic[0]->rule, &r->traffic[0]->route[0].rule };
+    for (size_t i = 0; i < COUNT(rule); i++) {
+        REQUIRE(rule[i]->n_zones == 2 && rule[i]->n_regions == 1);
+        CHECK_STR(rule[i]->zone[1], "c");
+        CHECK_STR(rule[i]->region[0], "us");
+        CHECK_EQ(rule[i]->zone_ramp_ns, SEC(8));
+    }
+    resources_unref(r);
+    r = load(TRAFFIC("  zones: {order: [a, b, c, d, e, f, g, h, i]}\n"));
+    CHECK(strstr(said(r), "at most 8"), "%s", said(r));
+    resources_unref(r);
+}
+
 TEST(a_slip_in_a_name_is_said_with_what_was_meant)
 {
     struct resources *r = load(TRAFFIC("  outlier: {failures: 3}\n"));
