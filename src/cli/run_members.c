@@ -55,7 +55,8 @@ bool run_is_over(const struct run *run)
 static int show(struct member *m, struct error *err)
 {
     const struct run_instance *in = m->plan;
-    const struct page_instance p = { in->app->id, in->name, in->zone, in->port.app, in->port.http };
+    const struct page_instance p = { in->app->id,  in->name,      in->zone,
+                                     in->port.app, in->port.http, in->port.internal };
     if (page_add_instance(m->run->page, &p, &m->index) != 0)
         return fail(err, EXHAUSTED, NULL, "out of memory");
     return 0;

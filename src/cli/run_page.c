@@ -29,6 +29,7 @@ static void source_done(struct source *s)
     while ((e = map_next(&s->seen, &at)))
         mem_free(e->value);
     map_done(&s->seen);
+    tallies_done(s);
     mem_free(s->text);
 }
 
@@ -66,6 +67,7 @@ int page_add_instance(struct page *p, const struct page_instance *in, size_t *re
     }
     p->source[at] = (struct source){ .used = true, .instance = *in, .process.cpu = NAN };
     map_init(&p->source[at].seen, SOURCE_EDGES_MAX);
+    tallies_init(&p->source[at]);
     *ret = at;
     return 0;
 }
@@ -236,6 +238,7 @@ static void forget_seen(struct source *s)
     struct map_entry *e;
     while ((e = map_next(&s->seen, &at)))
         *(struct counts *)e->value = (struct counts){ 0 };
+    tallies_forget(s);
     s->last_event = 0;
 }
 
@@ -270,6 +273,7 @@ int page_sample(struct page *p, size_t index, str feed, uint64_t now_ns, struct 
     int r = 0;
     while (!r && json_next(&it, NULL, &item))
         r = take_edge(p, s, item, &a);
+    tallies_take(s, &a);
     if (!r)
         r = take_events(p, s, json_get(v, S("events")), &a);
     return r ? fail(err, INVALID, NULL, "the feed of %s is malformed", s->instance.name) : 0;
@@ -313,6 +317,8 @@ void page_tick(struct page *p, uint64_t now_ns, uint64_t wall_ns)
         e->ring[slot] = e->total;
         difference(&e->total, &e->ring[oldest], &e->window);
     }
+    for (size_t i = 0; i < p->n_sources; i++)
+        tallies_tick(&p->source[i], slot, oldest);
     if (!p->edges_lost || p->edges_lost_told)
         return;
     p->edges_lost_told = true;

@@ -13,6 +13,10 @@ enum {
     PAGE_TOPICS_MAX = 256,
     PAGE_RESOURCES_MAX = 512,
     PAGE_EVENTS_MAX = 200,
+    PAGE_PEERS_MAX = 512, /* instances as their callers see them */
+    PAGE_BREAKERS_MAX = 256,
+    PAGE_ZONE_PAIRS_MAX = 512,
+    PAGE_FAULTS_MAX = 64,
     PAGE_WINDOW = 2,
     PAGE_SCALES_MAX = 100,
     PAGE_FEED_MAX = 1 << 20, /* bytes of one sidecar's answer */
@@ -31,7 +35,7 @@ struct page;
 
 struct page_instance { /* borrowed for the page's life */
     const char *app, *name, *zone;
-    unsigned app_port, http_port;
+    unsigned app_port, http_port, internal_port; /* 0 = none */
 };
 
 struct page_process {

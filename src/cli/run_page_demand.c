@@ -6,7 +6,7 @@
 
 #include <math.h>
 
-enum { FRESH_MS = 3500, TOPICS_MAX = 64 };
+enum { TOPICS_MAX = 64 };
 
 struct view {                       /* of one app, over its sidecars */
     unsigned sidecars, fresh, told; /* told: their overload */
@@ -27,11 +27,6 @@ static uint64_t sum_of_members(struct json object)
     while (json_next(&it, NULL, &v))
         sum += json_u64(v, &n) ? n : 0;
     return sum;
-}
-
-static bool is_fresh(const struct source *s, uint64_t now)
-{
-    return s->text && now - s->at_ns < MS(FRESH_MS);
 }
 
 /* Counts are cumulative; one that fell is of another life. */
@@ -62,7 +57,7 @@ static void take_overload(struct view *v, struct source *s, struct json o)
 static void take_source(struct view *v, struct source *s, uint64_t now)
 {
     v->sidecars++;
-    if (!is_fresh(s, now))
+    if (!source_fresh(s, now))
         return;
     v->fresh++;
     v->asleep += number(json_get(s->feed, S("sleep")), S("waiting"));
@@ -127,7 +122,7 @@ static void look_at_queues(const struct page *p, const char *app, uint64_t now,
     size_t n = 0;
     for (size_t i = 0; i < p->n_sources; i++) {
         const struct source *s = &p->source[i];
-        if (!s->used || strcmp(s->instance.app, app) != 0 || !is_fresh(s, now))
+        if (!s->used || strcmp(s->instance.app, app) != 0 || !source_fresh(s, now))
             continue;
         struct json_iter it = json_iter(json_get(s->feed, S("topics")));
         struct json v;

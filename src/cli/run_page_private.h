@@ -6,6 +6,9 @@
 #include "base/mem.h"
 #include "cli/run_page.h"
 
+/* After this long without an answer a sidecar's view is stale. */
+enum { SOURCE_FRESH_MS = 3500 };
+
 struct counts {
     uint64_t n, errors, hist[PAGE_BUCKETS];
 };
@@ -25,6 +28,12 @@ struct event {
     char *text; /* the app, then the text */
 };
 
+struct tally { /* a count of one sidecar that has no edge */
+    uint64_t seen, total, ring[PAGE_WINDOW + 1];
+    uint64_t window; /* within the last PAGE_WINDOW ticks */
+    uint64_t answer; /* the last that had it */
+};
+
 struct source { /* one sidecar */
     bool used;
     struct {
@@ -33,9 +42,11 @@ struct source { /* one sidecar */
     } load;
     struct page_instance instance;
     struct page_process process;
-    struct map seen; /* edge key → struct counts as last read */
-    char *text;      /* the last answer; feed points into it */
-    struct json feed;
+    struct map seen;  /* edge key → struct counts as last read */
+    struct map tally; /* group and name → struct tally */
+    uint64_t n_answers;
+    char *text;                 /* the last answer; feed points into it */
+    struct json feed, overload; /* overload: a member of feed that is read often */
     uint64_t at_ns, pid, last_event;
 };
 
@@ -57,3 +68,23 @@ struct page {
     double window_s;
     bool edges_lost, edges_lost_told;
 };
+
+/* ---- counts that have no edge: run_page_tally.c ---- */
+
+void tallies_init(struct source *s);
+void tallies_done(struct source *s);
+/* Takes in what s->feed counts; a count that's no longer in it is forgotten. What there is no
+ * memory for is left out. */
+void tallies_take(struct source *s, struct arena *a);
+/* Another process: it counts from zero. */
+void tallies_forget(struct source *s);
+void tallies_tick(struct source *s, size_t slot, size_t oldest);
+/* How much it grew in the window; 0 if there's no such count. */
+uint64_t tally_window(const struct source *s, str group, str name, struct arena *a);
+/* The name of a peer's count. */
+str tally_peer(struct arena *a, str app, str address);
+
+static inline bool source_fresh(const struct source *s, uint64_t now_ns)
+{
+    return s->text && now_ns - s->at_ns < MS(SOURCE_FRESH_MS);
+}

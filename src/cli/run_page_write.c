@@ -1,11 +1,8 @@
-#include "cli/run_page_private.h"
+#include "cli/run_page_writer.h"
 
 #include "base/clock.h"
 
-#include <math.h>
-
-/* How stale a sidecar's view of a queue may be before the others' views are preferred. */
-enum { FRESH_MS = 3500, WRITE_ARENA_MAX = 32 << 20 };
+enum { WRITE_ARENA_MAX = 32 << 20 };
 
 struct topic {
     str pubsub, topic, consumer, id;
@@ -18,59 +15,6 @@ struct resource {
     const char *app[16];
     size_t n_apps;
 };
-
-struct write {
-    const struct page *p;
-    struct arena *arena;
-    struct json_w *w;
-    uint64_t now_ns;
-    struct topic *topic;
-    size_t n_topics;
-    struct resource *resource;
-    size_t n_resources;
-};
-
-/* ---- small writers ---- */
-
-static void put_str(struct write *x, str key, str value)
-{
-    json_w_kv(x->w, key, value);
-}
-
-/* Three decimals are enough for eyes, and keep the feed small; NAN is written as null. */
-static void put_number(struct write *x, str key, double value)
-{
-    json_w_key(x->w, key);
-    json_w_double(x->w, isfinite(value) ? round(value * 1000) / 1000 : NAN);
-}
-
-static void put_count(struct write *x, str key, uint64_t value)
-{
-    json_w_key(x->w, key);
-    json_w_u64(x->w, value);
-}
-
-static double share(uint64_t part, uint64_t of)
-{
-    return of ? (double)part / (double)of : NAN;
-}
-
-static double rate(const struct write *x, uint64_t n)
-{
-    return x->p->window_s > 0 ? (double)n / x->p->window_s : NAN;
-}
-
-static str text_of(struct write *x, struct json v, str name)
-{
-    str s;
-    return json_string_or(x->arena, json_get(v, name), S(""), &s) == 0 ? s : S("");
-}
-
-static double number_of(struct json v, str name)
-{
-    double d;
-    return json_double(json_get(v, name), &d) ? d : NAN;
-}
 
 /* ---- gathering what several sidecars tell ---- */
 
@@ -100,8 +44,8 @@ static double larger(double a, double b)
  * counts, and a stale view only as long as there is no fresher one. */
 static void merge_topic(struct write *x, struct topic *t, struct json v, uint64_t at_ns)
 {
-    bool fresh = x->now_ns - at_ns < MS(FRESH_MS);
-    bool was_fresh = t->at_ns && x->now_ns - t->at_ns < MS(FRESH_MS);
+    bool fresh = x->now_ns - at_ns < MS(SOURCE_FRESH_MS);
+    bool was_fresh = t->at_ns && x->now_ns - t->at_ns < MS(SOURCE_FRESH_MS);
     if (was_fresh && !fresh)
         return;
     if (!fresh && t->at_ns > at_ns)
@@ -214,7 +158,7 @@ static void write_totals(struct write *x)
     for (size_t i = 0; i < x->p->n_sources; i++) {
         const struct source *s = &x->p->source[i];
         double n = number_of(s->feed, S("in_flight"));
-        if (s->used && !isnan(n) && x->now_ns - s->at_ns < MS(FRESH_MS))
+        if (!isnan(n) && source_fresh(s, x->now_ns))
             in_flight += n;
     }
     json_w_key(x->w, S("totals"));
@@ -542,6 +486,7 @@ int page_write(struct page *p, uint64_t now_ns, uint64_t wall_ns, struct buf *ou
     write_topics(&x);
     write_stores(&x);
     write_resources(&x);
+    page_write_resilience(&x);
     write_scale(&x);
     write_events(&x);
     json_w_key(&w, S("progress"));

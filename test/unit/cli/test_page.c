@@ -16,9 +16,9 @@ struct fixture {
 };
 
 static const struct page_instance instances[] = {
-    { "orders", "orders-1", "east", 8080, 3500 },
-    { "orders", "orders-2", "west", 8081, 3501 },
-    { "stock", "stock-1", "", 8090, 3502 },
+    { "orders", "orders-1", "east", 8080, 3500, 5001 },
+    { "orders", "orders-2", "west", 8081, 3501, 5002 },
+    { "stock", "stock-1", "", 8090, 3502, 5003 },
 };
 
 static void begin(struct fixture *f)
@@ -284,9 +284,11 @@ TEST(the_whole_shape_is_there_even_when_nothing_is)
               "{\"name\":\"orders-2\",\"pid\":0,\"app_port\":8081,\"http_port\":3501,\"state\":"
               "\"starting\",\"restarts\":0,\"cpu\":null,\"rss_bytes\":0,\"uptime_s\":0,\"zone\":"
               "\"west\"}");
-    static const char *const lists[] = { "edges", "topics", "stores", "resources", "events" };
+    static const char *const lists[] = { "edges",    "topics", "stores",   "resources", "events",
+                                         "overload", "peers",  "breakers", "chaos" };
     for (size_t i = 0; i < COUNT(lists); i++)
         CHECK_STR(json_get(f.feed, str_c(lists[i])).raw, "[]", "%s", lists[i]);
+    CHECK_STR(json_get(f.feed, S("zones")).raw, "{\"pairs\":[],\"crossing\":null}");
     CHECK_STR(json_get(f.feed, S("progress")).raw, "null");
     end(&f);
 }
