@@ -319,10 +319,11 @@ CO static int connect_and_send(struct h1_call *c, str body, struct error *err)
         r = send_first(c, body);
         if (r == 0)
             return 0;
+        const char *tls = stream_tls_failure(l->stream);
         lose_link(c);
         if (!reused || r != -UNAVAILABLE)
-            return fail(err, (enum code) - r, NULL, "%s: the request could not be sent",
-                        c->pool->address);
+            return fail(err, (enum code) - r, NULL, "%s: the request could not be sent%s%s",
+                        c->pool->address, tls ? ": " : "", tls ? tls : "");
     }
 }
 

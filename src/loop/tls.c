@@ -176,6 +176,20 @@ bool tls_readable(struct stream *s)
 
 /* ---- writing ---- */
 
+/* A peer that refuses us says why before it cuts the connection (RFC 8446 section 6.2): whoever
+ * writes meets the cut alone, but the alert is among what has come. */
+static int write_broke(struct stream *s)
+{
+    struct tls *t = s->tls;
+    char c;
+    size_t k;
+    if (!t->failed && !ERR_peek_error()) {
+        s->maybe_data = true;
+        (void)!SSL_peek_ex(t->ssl, &c, 1, &k);
+    }
+    return broke(t);
+}
+
 bool tls_unsent(const struct stream *s)
 {
     return s->tls->unsent.len;
@@ -197,7 +211,7 @@ int tls_flush(struct stream *s)
     struct iovec iov = { (void *)rest.p, rest.n };
     ssize_t n = stream_raw_writev(s, &iov, 1);
     if (n < 0)
-        return broke(t);
+        return write_broke(s);
     buf_consume(&t->unsent, (size_t)n);
     if (t->unsent.len)
         return 0;
@@ -256,7 +270,7 @@ static int write_record(struct stream *s, str data)
     if (r > 0)
         return 1;
     if (SSL_get_error(t->ssl, r) != SSL_ERROR_WANT_READ)
-        return broke(t);
+        return write_broke(s);
     t->drained = true;
     s->write_needs_read = true;
     return 0;

@@ -647,6 +647,7 @@ class Concurrency(harness.Case):
                    for _ in range(8)]
         for t in threads:
             t.start()
+        until("two are in", lambda: now[0] == 2)
         for i in range(8):
             until("somebody is in", lambda: now[0] > 0)
             gate.release()

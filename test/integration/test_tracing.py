@@ -668,12 +668,13 @@ class GrpcApi(Tracing):
         _, done = get.with_call(request, metadata=[("baggage", "a=b")])
         self.assertEqual(dict(done.initial_metadata())["baggage"], "a=b")
 
-    def test_reflection_has_no_span(self):
+    def test_health_and_reflection_have_no_span(self):
         s, c = self.traced(resources=[component("store", "state.in-memory")])
         channel = grpc.insecure_channel(f"127.0.0.1:{s.grpc}")
         self.addCleanup(channel.close)
-        with self.assertRaises(grpc.RpcError):
-            channel.unary_unary("/grpc.health.v1.Health/Check")(b"")
+        channel.unary_unary("/grpc.health.v1.Health/Check")(b"")
+        reflect = channel.stream_stream("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo")
+        self.assertEqual(len(list(reflect(iter([field(7, "*")])))), 1)
         self.calls(s)("GetState", field(1, "store") + field(2, "k"))
         c.wait()
         self.assertEqual([x.name for x in c.spans()], ["/dapr.proto.runtime.v1.Dapr/GetState"])
