@@ -1,6 +1,7 @@
 #include "block/invoke.h"
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "block/channel.h"
 #include "block/copies.h"
@@ -30,16 +31,24 @@ static struct metric_family res_latency = {
     .label = { "src_app_id", "status" },
 };
 
-int invoker_new(const char *host_address, const struct invoker_tls *tls, struct invoker **ret,
-                struct error *err)
+static void on_expired(const char *address)
+{
+    log_debug("dapr.runtime.grpc", "closing 1 expired gRPC connection(s) to %s", address);
+}
+
+int invoker_new(const char *host_address, uint64_t conn_idle_ns, const struct invoker_tls *tls,
+                struct invoker **ret, struct error *err)
 {
     struct invoker *i = mem_zalloc(sizeof *i);
     if (!i)
         return fail(err, EXHAUSTED, NULL, "out of memory");
     i->secure = tls;
     i->direct = http_client_new(&(struct http_client_config){ .tls = tls ? tls->h1 : NULL });
-    i->grpc =
-        http_client_new(&(struct http_client_config){ .h2 = true, .tls = tls ? tls->h2 : NULL });
+    i->grpc = http_client_new(&(struct http_client_config){ .h2 = true,
+                                                            .idle_timeout_ns = conn_idle_ns,
+                                                            .keepalive_ns = SEC(10),
+                                                            .expired = on_expired,
+                                                            .tls = tls ? tls->h2 : NULL });
     int r = instances_init(&i->instances);
     i->resolved = resolve_cache_new(&i->instances);
     if (r >= 0)

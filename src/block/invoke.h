@@ -26,9 +26,10 @@ struct invoker {
 struct invoker_tls { /* contexts for workloads (tls_options.spiffe), each with a reference taken */
     struct tls_context *h1, *h2;
 };
-/* tls NULL: sidecars speak plainly. */
-int invoker_new(const char *host_address, const struct invoker_tls *tls, struct invoker **ret,
-                struct error *err) WUR;
+/* conn_idle_ns: how long a connection to a peer is kept without a call; 0 = 3 min. tls NULL:
+ * sidecars speak plainly. */
+int invoker_new(const char *host_address, uint64_t conn_idle_ns, const struct invoker_tls *tls,
+                struct invoker **ret, struct error *err) WUR;
 /* From now on calls prefer instances of this zone ("" = unknown): before the first one. */
 int invoker_place(struct invoker *i, const char *zone, const char *region, struct error *err) WUR;
 void invoker_free(struct invoker *i); /* off the workers */

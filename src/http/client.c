@@ -184,6 +184,7 @@ struct http_client *http_client_new(const struct http_client_config *config)
     set->max_conns = set->max_conns ? set->max_conns : 1024;
     set->max_idle = set->max_idle ? set->max_idle : 64;
     set->idle_timeout_ns = set->idle_timeout_ns ? set->idle_timeout_ns : SEC(180);
+    set->keepalive_timeout_ns = set->keepalive_timeout_ns ? set->keepalive_timeout_ns : SEC(5);
     set->dial_timeout_ns = set->dial_timeout_ns ? set->dial_timeout_ns : SEC(5);
     set->max_header_bytes = set->max_header_bytes ? set->max_header_bytes : KIB(64);
     set->max_header_bytes = min_size(set->max_header_bytes, MIB(16));

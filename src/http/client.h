@@ -16,8 +16,12 @@ struct http_client_config {
     bool h2; /* HTTP/2 prior knowledge; streams share connections, up to 2048 each */
     size_t max_conns, max_idle; /* an address and worker; 0 = 1024 and 64 */
     uint64_t idle_timeout_ns;   /* a kept connection; 0 = 3 min */
-    uint64_t dial_timeout_ns;   /* TLS's handshake included; 0 = 5 s */
-    size_t max_header_bytes;    /* of a response; 0 = 64 KiB */
+    /* HTTP/2: a connection that was silent for the first is sent a PING, and ends when it stays
+     * silent for the second (0 = 5 s). 0 = no PINGs. */
+    uint64_t keepalive_ns, keepalive_timeout_ns;
+    void (*expired)(const char *address); /* HTTP/2: one ends after idle_timeout_ns; may be NULL */
+    uint64_t dial_timeout_ns;             /* TLS's handshake included; 0 = 5 s */
+    size_t max_header_bytes;              /* of a response; 0 = 64 KiB */
     /* Every connection speaks TLS, its peer verified by the address' host; made with the same .h2.
      * The client takes a reference. NULL = plain. */
     struct tls_context *tls;

@@ -49,9 +49,15 @@ enum next { NEXT_REQUEST, NEXT_IDLE, NEXT_CLOSE, NEXT_LINGER, NEXT_RESET, NEXT_G
 
 /* ---- units ---- */
 
+/* Where only HTTP/2 is served a head is read for its answer alone. */
+static size_t max_head(const struct http_server *s)
+{
+    return min_size(s->config.max_header_bytes, s->config.h2_only ? KIB(4) : MIB(1));
+}
+
 static size_t unit_buffer(const struct http_server *s)
 {
-    return s->config.max_header_bytes + H1_BODY_ROOM;
+    return max_head(s) + H1_BODY_ROOM;
 }
 
 static struct h1_unit *unit_take(struct server_worker *w)
@@ -426,7 +432,7 @@ CO static int read_head(struct h1_conn *c, struct h1_unit *u)
     const struct http_server_config *config = &c->base.worker->server->config;
     struct h1_input *in = &u->x.in;
     DEADLINE(config->header_timeout_ns);
-    h1_head_init(&u->head, H1_REQUEST, config->max_header_bytes, &u->arena);
+    h1_head_init(&u->head, H1_REQUEST, max_head(c->base.worker->server), &u->arena);
     if (c->fresh && config->h2) {
         bool is_h2;
         int r = read_preface(in, &is_h2);

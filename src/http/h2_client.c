@@ -51,6 +51,14 @@ static void on_draining(struct h2_conn *c)
     link_of(c)->draining = c->closing = true;
 }
 
+static void on_expired(struct h2_conn *c)
+{
+    struct client_pool *p = link_of(c)->pool;
+    const struct http_client_config *config = &p->worker->client->config;
+    if (config->expired)
+        config->expired(p->address);
+}
+
 static void on_gone(struct h2_conn *c)
 {
     struct h2_link *l = link_of(c);
@@ -66,6 +74,7 @@ static const struct h2_side client_side = { .server = false,
                                             .closed = on_stream_event,
                                             .sent = on_stream_event,
                                             .draining = on_draining,
+                                            .expired = on_expired,
                                             .gone = on_gone };
 
 static int link_open(struct client_pool *p, struct stream *stream, struct h2_link **ret)
@@ -76,7 +85,9 @@ static int link_open(struct client_pool *p, struct stream *stream, struct h2_lin
         return -EXHAUSTED;
     l->pool = p;
     l->h2.max_header_bytes = config->max_header_bytes;
-    l->h2.idle_ns = config->idle_timeout_ns;
+    l->h2.keepalive.idle_ns = config->idle_timeout_ns;
+    l->h2.keepalive.ping_ns = config->keepalive_ns;
+    l->h2.keepalive.timeout_ns = config->keepalive_timeout_ns;
     l->h2.write_timeout_ns = SEC(WRITE_TIMEOUT_S);
     const nghttp2_settings_entry settings[] = {
         { NGHTTP2_SETTINGS_ENABLE_PUSH, 0 },

@@ -296,7 +296,7 @@ static struct h2_exchange *exchange_new(struct h2_server_conn *conn, int32_t id)
 static struct h2_stream *on_open(struct h2_conn *c, int32_t id)
 {
     struct h2_server_conn *conn = CONTAINER_OF(c, struct h2_server_conn, h2);
-    if (c->n_streams > conn->base.worker->server->config.max_streams + UNWINDING_MAX)
+    if (c->n_lingering > UNWINDING_MAX)
         return NULL; /* they open and reset faster than handlers can return */
     struct h2_exchange *x = exchange_new(conn, id);
     return x ? &x->s : NULL;
@@ -339,7 +339,9 @@ static struct h2_server_conn *conn_new(struct server_worker *w, struct stream *s
     if (!conn)
         return NULL;
     conn->h2.max_header_bytes = config->max_header_bytes;
-    conn->h2.idle_ns = config->idle_timeout_ns;
+    conn->h2.keepalive.idle_ns = config->idle_timeout_ns;
+    conn->h2.keepalive.ping_ns = config->keepalive_ns;
+    conn->h2.keepalive.timeout_ns = config->keepalive_timeout_ns;
     conn->h2.write_timeout_ns = config->body_timeout_ns;
     const nghttp2_settings_entry settings[] = {
         { NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, config->max_streams },

@@ -11,6 +11,7 @@ enum {
     READ_BATCH = 32 << 10, /* bytes a read */
     READS_PER_EVENT = 16,
     SETTINGS_MAX = 4,
+    LISTS_MAX = 32 << 20, /* header lists of a client's open streams: HPACK makes 4 KiB of a byte */
 };
 
 static _Thread_local char scratch[SEND_BATCH]; /* a worker's, used without suspending */
@@ -29,7 +30,8 @@ static void close_stream(struct h2_stream *s, uint32_t code)
 {
     if (s->closed)
         return;
-    s->closed = true;
+    s->closed = s->lingers = true;
+    s->conn->n_lingering++;
     s->error = code;
     list_remove(&s->link);
     wake(s);
@@ -81,7 +83,14 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, nghtt
     nghttp2_vec n = nghttp2_rcbuf_get_buf(name), v = nghttp2_rcbuf_get_buf(value);
     if (!s)
         return 0;
-    s->header_bytes += n.len + v.len + 32; /* RFC 9113 section 6.5.2 */
+    size_t size = n.len + v.len + 32; /* RFC 9113 section 6.5.2 */
+    s->header_bytes += size;
+    s->list_bytes += size;
+    c->list_bytes += size;
+    if (c->side->server && c->list_bytes > LISTS_MAX) {
+        c->verdict = NGHTTP2_ENHANCE_YOUR_CALM;
+        return NGHTTP2_ERR_CALLBACK_FAILURE;
+    }
     if (s->header_bytes > c->max_header_bytes) {
         s->headers_too_large = true;
         /* It must be decoded on, for the sake of HPACK's table, but not without end. */
@@ -343,8 +352,12 @@ void h2_conn_flush(struct h2_conn *c)
 
 static int receive(struct h2_conn *c, str bytes)
 {
-    size_t good = h2_guard_read(&c->guard, bytes, clock_now_ns(), &c->verdict);
+    uint64_t now = clock_now_ns();
+    h2_keepalive_heard(&c->keepalive, now);
+    size_t good = h2_guard_read(&c->guard, bytes, now, &c->verdict);
     ssize_t n = nghttp2_session_mem_recv(c->session, (const uint8_t *)bytes.p, good);
+    if (n == NGHTTP2_ERR_FLOODED)
+        c->verdict = NGHTTP2_ENHANCE_YOUR_CALM; /* more answers are queued than it keeps */
     if (c->verdict != NGHTTP2_NO_ERROR) { /* tell them why, if it can be done without waiting */
         (void)nghttp2_session_terminate_session(c->session, c->verdict);
         ssize_t last = c->writer ? 0 : gather(c);
@@ -355,15 +368,45 @@ static int receive(struct h2_conn *c, str bytes)
     return n < 0 ? -INVALID : 0;
 }
 
+static void on_readable(void *arg, bool timed_out);
+
+static void wait_readable(struct h2_conn *c)
+{
+    uint64_t wait = h2_keepalive_wait(&c->keepalive, c->n_streams, clock_now_ns());
+    stream_on_readable(c->stream, wait, on_readable, c);
+}
+
+/* Nothing has come for a while. */
+static void on_quiet(struct h2_conn *c)
+{
+    switch (h2_keepalive_look(&c->keepalive, c->n_streams, clock_now_ns())) {
+    case H2_DEAD:
+        h2_conn_fail(c);
+        return;
+    case H2_IDLE:
+        if (c->side->expired)
+            c->side->expired(c);
+        h2_conn_drain(c);
+        return;
+    case H2_PING:
+        (void)nghttp2_submit_ping(c->session, NGHTTP2_FLAG_NONE, NULL);
+        break;
+    case H2_QUIET:
+        break;
+    }
+    wait_readable(c);
+    h2_conn_flush(c);
+}
+
 static void on_readable(void *arg, bool timed_out)
 {
     struct h2_conn *c = arg;
-    if (timed_out && !c->n_streams) {
-        h2_conn_drain(c);
+    if (timed_out) {
+        on_quiet(c);
         return;
     }
     static _Thread_local char in[READ_BATCH];
-    for (int i = 0; i < READS_PER_EVENT && !timed_out; i++) {
+    for (int i = 0; i < READS_PER_EVENT; i++) {
         ssize_t n = stream_try_read(c->stream, in, sizeof in);
         if (n == -ABORTED)
             break;
@@ -374,7 +417,7 @@ static void on_readable(void *arg, bool timed_out)
         if ((size_t)n < sizeof in)
             break;
     }
-    stream_on_readable(c->stream, c->idle_ns, on_readable, c);
+    wait_readable(c);
     h2_conn_flush(c);
 }
 
@@ -391,6 +434,19 @@ static void set_callbacks(nghttp2_session_callbacks *cb)
     nghttp2_session_callbacks_set_on_frame_not_send_callback(cb, on_frame_not_send);
 }
 
+/* What the guard counts: nghttp2 bears 33 resets a second, fewer than callers who hedge send, and 8
+ * CONTINUATIONs, fewer than a list of max_header_bytes may need. */
+static void lift_limits(nghttp2_option *option)
+{
+    (void)option;
+#ifdef HAVE_STREAM_RESET_RATE_LIMIT
+    nghttp2_option_set_stream_reset_rate_limit(option, 1000000, 1000000);
+#endif
+#ifdef HAVE_MAX_CONTINUATIONS
+    nghttp2_option_set_max_continuations(option, 1000000);
+#endif
+}
+
 static int new_session(struct h2_conn *c)
 {
     nghttp2_session_callbacks *cb = NULL;
@@ -402,6 +458,7 @@ static int new_session(struct h2_conn *c)
         set_callbacks(cb);
         nghttp2_option_set_no_auto_window_update(option, 1);
         nghttp2_option_set_no_closed_streams(option, 1);
+        lift_limits(option);
         r = c->side->server ? nghttp2_session_server_new2(&c->session, cb, c, option)
                             : nghttp2_session_client_new2(&c->session, cb, c, option);
     }
@@ -416,7 +473,9 @@ int h2_conn_init(struct h2_conn *c, const struct h2_side *side, struct stream *s
     PRE(n_settings <= SETTINGS_MAX);
     c->side = side;
     c->stream = stream;
-    h2_guard_init(&c->guard, side->server, c->max_header_bytes, clock_now_ns());
+    uint64_t now = clock_now_ns();
+    h2_guard_init(&c->guard, side->server, c->max_header_bytes, now);
+    h2_keepalive_start(&c->keepalive, now);
     list_init(&c->streams);
     buf_init(&c->out, SEND_BATCH);
     flush_init(&c->flush, on_flush);
@@ -438,7 +497,7 @@ void h2_conn_run(struct h2_conn *c, str received)
         h2_conn_fail(c);
         return;
     }
-    stream_on_readable(c->stream, c->idle_ns, on_readable, c);
+    wait_readable(c);
     h2_conn_flush(c);
 }
 
@@ -503,7 +562,8 @@ void h2_conn_drain(struct h2_conn *c)
 
 void h2_conn_release(struct h2_conn *c)
 {
-    c->n_streams--;
+    if (!--c->n_streams)
+        c->keepalive.free_at = clock_now_ns();
     if (c->closing && !c->n_streams)
         h2_conn_flush(c); /* which sees that it is over */
     check_gone(c);
@@ -532,6 +592,8 @@ void h2_stream_done(struct h2_stream *s, uint32_t code)
         (void)nghttp2_submit_rst_stream(c->session, NGHTTP2_FLAG_NONE, s->id, code);
         h2_conn_flush(c);
     }
+    c->list_bytes -= s->list_bytes;
+    c->n_lingering -= s->lingers;
     grant_conn(c, s->in.len + s->given.len);
     buf_done(&s->in);
     buf_done(&s->given);

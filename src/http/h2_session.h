@@ -7,6 +7,7 @@
 
 #include "http/flush.h"
 #include "http/h2_guard.h"
+#include "http/h2_keepalive.h"
 #include "http/message.h"
 
 #include "base/buf.h"
@@ -29,6 +30,8 @@ struct h2_side {
     void (*sent)(struct h2_stream *s);
     /* The peer takes no new streams. Client only. */
     void (*draining)(struct h2_conn *c);
+    /* It had no streams for long enough and is about to end. NULL = nobody wants to know. */
+    void (*expired)(struct h2_conn *c);
     /* The connection is over and no stream holds it: free it. */
     void (*gone)(struct h2_conn *c);
 };
@@ -39,12 +42,15 @@ struct h2_conn {
     struct stream *stream;
     struct list streams;  /* open ones */
     size_t n_streams;     /* all that hold the connection, closed ones included */
+    size_t n_lingering;   /* those that were closed and are still held */
     struct buf out;       /* what the socket didn't take */
     struct fiber *writer; /* waits for it to take more */
     struct flush flush;
     size_t held, deferred; /* unread bytes of bodies; those not yet granted again */
     size_t max_header_bytes;
-    uint64_t idle_ns, write_timeout_ns;
+    size_t list_bytes; /* of all header lists that its streams have */
+    uint64_t write_timeout_ns;
+    struct h2_keepalive keepalive; /* its config is set before h2_conn_init() */
     struct h2_guard guard;
     uint32_t verdict; /* the connection ends with it unless it is NGHTTP2_NO_ERROR */
     bool failed, closing;
@@ -60,7 +66,7 @@ struct h2_stream {
     struct http_headers headers, trailers;
     str method, path, authority; /* pseudo headers */
     int status;
-    size_t header_bytes;
+    size_t header_bytes, list_bytes; /* of the list that is coming; of all so far */
     bool head_done, headers_too_large, no_memory;
 
     struct buf in, given; /* what has come; what the reader holds, not yet granted again */
@@ -72,7 +78,7 @@ struct h2_stream {
     size_t n_trailer_nv;
     bool out_end, out_sent, deferred;
 
-    bool closed;
+    bool closed, lingers;
     uint32_t error; /* NGHTTP2_… once closed */
 };
 

@@ -198,11 +198,12 @@ static void on_accept(void *arg, struct stream *s)
 static void set_defaults(struct http_server_config *c)
 {
     c->max_header_bytes = c->max_header_bytes ? c->max_header_bytes : KIB(4);
-    c->max_header_bytes = min_size(c->max_header_bytes, MIB(1));
+    c->max_header_bytes = min_size(c->max_header_bytes, c->h2_only ? MIB(16) : MIB(1));
     c->max_arena_bytes = c->max_arena_bytes ? c->max_arena_bytes : MIB(16);
     c->header_timeout_ns = c->header_timeout_ns ? c->header_timeout_ns : SEC(10);
     c->idle_timeout_ns = c->idle_timeout_ns ? c->idle_timeout_ns : SEC(75);
     c->body_timeout_ns = c->body_timeout_ns ? c->body_timeout_ns : SEC(60);
+    c->keepalive_timeout_ns = c->keepalive_timeout_ns ? c->keepalive_timeout_ns : SEC(5);
     c->max_streams = c->max_streams ? c->max_streams : 10000;
     c->h2 = c->h2 || c->h2_only;
 }

@@ -52,10 +52,13 @@ struct http_server_config {
     uint64_t header_timeout_ns; /* from the first byte of a head to its last; 0 = 10 s */
     uint64_t idle_timeout_ns;   /* a kept connection without a request; 0 = 75 s */
     uint64_t body_timeout_ns;   /* without any progress of a body; 0 = 60 s */
-    bool long_streams;          /* HTTP/2: a body may pause for as long as the connection lives */
-    bool h2;                    /* accept HTTP/2 cleartext */
-    bool h2_only;               /* gRPC ports: HTTP/1 gets 400 */
-    uint32_t max_streams;       /* HTTP/2 streams of one connection; 0 = 10000 */
+    /* HTTP/2: a connection that was silent for the first is sent a PING, and ends when it stays
+     * silent for the second (0 = 5 s). 0 = no PINGs. */
+    uint64_t keepalive_ns, keepalive_timeout_ns;
+    bool long_streams;    /* HTTP/2: a body may pause for as long as the connection lives */
+    bool h2;              /* accept HTTP/2 cleartext */
+    bool h2_only;         /* gRPC ports: HTTP/1 gets 400 */
+    uint32_t max_streams; /* HTTP/2 streams of one connection; 0 = 10000 */
     /* A server's context, with the same .h2: every connection begins with TLS. The server takes a
      * reference. NULL = plain. */
     struct tls_context *tls;

@@ -250,7 +250,20 @@ static void set_unless_given(const struct options *o, const char *flag, const ch
         *value = said;
 }
 
-static void read_environment(struct options *o)
+/* How long a connection to a peer is kept without a call. */
+static int read_conn_idle(struct options *o, struct error *err)
+{
+    str text = str_c(getenv("DAPR_GRPC_MAX_CONN_IDLE"));
+    int64_t ns = SEC(180);
+    if (text.n && (!duration_parse(text, &ns) || ns <= 0))
+        return fail(err, INVALID, NULL,
+                    "DAPR_GRPC_MAX_CONN_IDLE: \"" STR_FMT "\" isn't a time such as 3m",
+                    STR_ARG(text));
+    o->conn_idle_ns = (uint64_t)ns;
+    return 0;
+}
+
+static int read_environment(struct options *o, struct error *err)
 {
     o->api_token = getenv("DAPR_API_TOKEN");
     o->app_token = getenv("APP_API_TOKEN");
@@ -272,6 +285,7 @@ static void read_environment(struct options *o)
         o->api_token = NULL;
     if (o->app_token && !o->app_token[0])
         o->app_token = NULL;
+    return read_conn_idle(o, err);
 }
 
 /* So that no unit overflows when it is converted. */
@@ -337,9 +351,8 @@ int options_parse(int argc, char **argv, struct arena *a, struct options *o, str
     }
     if (!o->resources_path.n && o->components_path[0])
         o->resources_path.v[o->resources_path.n++] = o->components_path;
-    read_environment(o);
     settle(o);
-    return 0;
+    return read_environment(o, err);
 }
 
 bool options_given(const struct options *o, const char *name)

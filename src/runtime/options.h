@@ -50,6 +50,7 @@ struct options {
     const char *api_token, *app_token, *namespace_, *host_ip;
     const char *trust_anchors, *sentry_identity, *sentry_token_file; /* NULL: not said */
     bool disable_h2c;
+    uint64_t conn_idle_ns;
 };
 
 /* Fills *o from argv[1…] and the environment. */

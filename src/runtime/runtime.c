@@ -218,6 +218,8 @@ static int load_resources(struct runtime *r, struct error *err)
 
 /* ---- servers ---- */
 
+static const uint64_t KEEPALIVE_NS = SEC(10); /* of gRPC's connections: facts 3.1 */
+
 static int open_server(struct runtime *r, const char *address,
                        const struct http_server_config *config, struct http_server **ret,
                        struct error *err)
@@ -248,6 +250,7 @@ static int open_internal(struct runtime *r, struct error *err)
         .h2 = true,
         .long_streams = true,
         .tls = r->identity ? identity_server(r->identity) : NULL,
+        .keepalive_ns = KEEPALIVE_NS,
     };
     char address[160];
     const char *host = o->internal_listen_address;
@@ -336,6 +339,7 @@ static int open_servers(struct runtime *r, struct error *err)
     grpc.h2_only = true;
     grpc.h2 = true;
     grpc.long_streams = true;
+    grpc.keepalive_ns = KEEPALIVE_NS;
     grpc.max_body_bytes = 0; /* the limit is a message's, not a stream's */
     grpc.idle_timeout_ns = SEC(180);
     grpc.max_arena_bytes = /* a message and its copies */
@@ -473,7 +477,8 @@ static int make_invoker(struct runtime *r, struct error *err)
     struct invoker_tls tls;
     if (r->identity)
         tls = (struct invoker_tls){ identity_h1(r->identity), identity_h2(r->identity) };
-    int code = invoker_new(r->host_address, r->identity ? &tls : NULL, &r->blocks.invoker, err);
+    int code = invoker_new(r->host_address, r->options->conn_idle_ns, r->identity ? &tls : NULL,
+                           &r->blocks.invoker, err);
     return code < 0 ? code
                     : invoker_place(r->blocks.invoker, r->options->zone, r->options->region, err);
 }

@@ -18,6 +18,19 @@ HOP = {"Connection": "X-Named", "X-Named": "1", "Keep-Alive": "timeout=9", "Prox
        "TE": "trailers", "Proxy-Connection": "x"}
 
 
+class Connections(harness.Case):
+    def test_a_connection_to_a_peer_that_is_idle_ends(self):
+        env = {"DAPR_GRPC_MAX_CONN_IDLE": "1s", "DAPR_GRPC_CONN_COLLECTOR_INTERVAL": "500ms"}
+        a, b = self.pair(self.app(), caller_args=["--log-level", "debug"], env=env)
+        self.assertEqual(a.get("/v1.0/invoke/callee/method/m").status, 200)
+        a.wait_log(f"expired gRPC connection(s) to 127.0.0.1:{b.internal}")
+
+    def test_a_bad_idle_time_is_told(self):
+        s = self.sidecar(env={"DAPR_GRPC_MAX_CONN_IDLE": "soon"}, wait=None, expect=2)
+        self.assertEqual(s.wait_exit(), 2)
+        self.assertIn("DAPR_GRPC_MAX_CONN_IDLE", s.log())
+
+
 class Both(harness.Case):
     """Each test runs once over one sidecar and once over two."""
 
@@ -192,6 +205,13 @@ class Both(harness.Case):
                     r = s.call("POST", f"/v1.0/invoke/{peer.app_id}/method/large", send)
                     self.assertEqual(r.status, 200)
                     self.assertTrue(r.body == body)
+
+    def test_answers_of_the_app_have_no_limit_s10(self):
+        app = self.app({"/big": (200, b"z" * (1 << 20))})
+        for way, s, peer in self.ways(app, args=["--max-body-size", "64Ki"]):
+            with self.subTest(way):
+                r = s.get(f"/v1.0/invoke/{peer.app_id}/method/big")
+                self.assertEqual((r.status, len(r.body)), (200, 1 << 20))
 
     def test_s6_a_body_over_the_limit_is_500_not_413(self):
         app = self.app()

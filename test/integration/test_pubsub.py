@@ -169,6 +169,12 @@ class Refusals(PubSub):
         self.assertEqual((info["reason"], info["domain"]), (reason, "dapr.io"))
         return answer
 
+    def test_a_body_over_the_limit_is_refused(self):
+        s = self.sidecar(args=["--max-body-size", "1Ki"], resources=[self.bus()])
+        for path in ("/v1.0/publish/bus/t", "/v1.0/publish/bulk/bus/t"):
+            self.assertError(s.post(path, b"x" * 1025), 400, "ERR_BODY_READ",
+                             "failed to read request body: stream too large")
+
     def test_s17_unknown_pubsub_is_404_none_is_400(self):
         s = self.sidecar("app1", resources=[self.bus()])
         body = self.refused(s, "/v1.0/publish/other/t", 404, "ERR_PUBSUB_NOT_FOUND", "DAPR_PUBSUB_NOT_FOUND")

@@ -375,9 +375,127 @@ TEST_LOOP(body_over_the_limit_fails_the_read)
     close_fixture(&f);
 }
 
+/* ---- quiet peers ---- */
+
+#define PREFACE "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+
+/* Reads until a PING has come: its frame is put into ret. False: the connection has ended. */
+static bool read_ping(struct stream *s, char ret[17])
+{
+    static char in[16384];
+    DEADLINE(SEC(20));
+    for (;;) {
+        size_t n = 0, want = 9;
+        while (n < want) {
+            ssize_t got = stream_read(s, in + n, want - n);
+            if (got <= 0) {
+                CHECK(got != -TIMEOUT);
+                return false;
+            }
+            n += (size_t)got;
+            if (n == 9)
+                want = 9 + ((size_t)(unsigned char)in[1] << 8 | (unsigned char)in[2]);
+        }
+        if (in[3] == 6 && !(in[4] & 1)) {
+            memcpy(ret, in, 17);
+            return true;
+        }
+    }
+}
+
+TEST_LOOP(peer_that_answers_no_ping_is_given_up)
+{
+    struct http_server_config config = { .keepalive_ns = MS(20), .keepalive_timeout_ns = SEC(5) };
+    struct http_server_config hasty = { .keepalive_ns = MS(1), .keepalive_timeout_ns = MS(1) };
+    struct fixture f = open_fixture(&config);
+    AUTO(stream_closep) struct stream *s = harness_dial(f.address);
+    CHECK_OK(stream_write(s, S(PREFACE "\0\0\0\4\0\0\0\0\0")));
+    char ping[17];
+    for (int i = 0; i < 5; i++) { /* as long as it answers it stays */
+        REQUIRE(read_ping(s, ping));
+        ping[4] = 1;
+        CHECK_OK(stream_write(s, str_of(ping, sizeof ping)));
+    }
+    stream_close(TAKE(s));
+    close_fixture(&f);
+
+    f = open_fixture(&hasty);
+    AUTO(stream_closep) struct stream *silent = harness_dial(f.address);
+    CHECK_OK(stream_write(silent, S(PREFACE "\0\0\0\4\0\0\0\0\0"
+                                            "\0\0\6\1\5\0\0\0\1\x82\x86\x41\x01"
+                                            "a\x84")));
+    while (read_ping(silent, ping))
+        ;
+    stream_close(TAKE(silent));
+    close_fixture(&f);
+}
+
+/* A server that says its SETTINGS, and nothing ever after. */
+static void be_mute(void *arg)
+{
+    AUTO(stream_closep) struct stream *s = arg;
+    char in[4096];
+    CHECK_OK(stream_write(s, S("\0\0\0\4\0\0\0\0\0")));
+    while (stream_read(s, in, sizeof in) > 0)
+        ;
+    (*(atomic_int *)stream_data(s))++;
+}
+
+static void on_mute(void *arg, struct stream *s)
+{
+    stream_set_data(s, arg);
+    REQUIRE(fiber_spawn("mute", be_mute, s));
+}
+
+TEST_LOOP(call_to_a_peer_that_answers_no_ping_fails)
+{
+    atomic_int over = 0;
+    struct listener *l;
+    CHECK_OK(listener_open("127.0.0.1:0", on_mute, &over, &l, NULL));
+    struct http_client *c = http_client_new(&(struct http_client_config){
+        .h2 = true, .keepalive_ns = MS(20), .keepalive_timeout_ns = MS(20) });
+    REQUIRE(c);
+    struct http_request req = { .method = S("GET"), .target = S("/"), .content_length = -1 };
+    AUTO(http_call_freep) struct http_call *call = NULL;
+    const struct http_response *res;
+    CHECK_OK(http_call_start(c, listener_address(l), &req, S(""), true, &call, NULL));
+    DEADLINE(SEC(20));
+    CHECK_EQ(http_call_response(call, &res, NULL), -UNAVAILABLE);
+    http_call_free(TAKE(call));
+    wait_for(&over, 1); /* it sees the end */
+    harness_client_free(c);
+    listener_close(l);
+}
+
+static atomic_int n_expired;
+
+static void on_expired(const char *address)
+{
+    CHECK(strstr(address, "127.0.0.1:"));
+    n_expired++;
+}
+
+TEST_LOOP(expired_connection_is_told_and_replaced)
+{
+    struct fixture f = open_fixture(NULL);
+    harness_client_free(f.client);
+    f.client = http_client_new(&(struct http_client_config){
+        .h2 = true, .idle_timeout_ns = MS(20), .expired = on_expired });
+    n_expired = 0;
+    for (int i = 1; i <= 2; i++) {
+        AUTO(http_call_freep) struct http_call *call = start(&f, "POST", "/echo", S("x"), true);
+        str body = S("");
+        CHECK_OK(http_call_read_all(call, 10, &body));
+        CHECK(!http_call_reused(call));
+        http_call_free(TAKE(call));
+        wait_for(&n_expired, i);
+    }
+    close_fixture(&f);
+}
+
 /* ---- hostile peers ---- */
 
-static const char preface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0";
+static const char preface[] = PREFACE "\0\0\0\4\0\0\0\0\0";
 
 /* Sends the same bytes again and again until the server closes; true when it did. */
 static bool closed_after(const char *address, const char *what, size_t n, int times)

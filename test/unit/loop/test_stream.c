@@ -1,5 +1,6 @@
 #include "serve.h"
 
+#include <sys/socket.h>
 #include <time.h>
 
 static void echo(struct stream *s)
@@ -32,6 +33,29 @@ TEST_LOOP(tcp_echoes_and_ends)
     CHECK_EQ(stream_read(s, &c, 1), 0);
     CHECK_EQ(stream_read(s, &c, 1), 0, "an end stays an end");
     CHECK_EQ(stream_try_read(s, &c, 1), 0);
+    stream_close(s);
+    serve_stop(&server);
+}
+
+/* Open sockets of ours that the kernel probes. */
+static int count_kept_alive(void)
+{
+    int count = 0;
+    for (int fd = 0; fd < 1024; fd++) {
+        int on = 0;
+        socklen_t len = sizeof on;
+        count += getsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, &len) == 0 && on;
+    }
+    return count;
+}
+
+TEST_LOOP(dialled_tcp_is_probed_when_it_is_quiet)
+{
+    struct server server;
+    serve_start(&server, "127.0.0.1:0", echo);
+    int before = count_kept_alive();
+    struct stream *s = dial_server(&server);
+    CHECK_EQ(count_kept_alive(), before + 1);
     stream_close(s);
     serve_stop(&server);
 }

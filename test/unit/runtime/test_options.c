@@ -197,6 +197,23 @@ TEST(the_environment_fills_in_secrets)
     arena_done(&b.a);
 }
 
+TEST(idle_time_of_connections_to_peers_is_a_duration)
+{
+    static const struct {
+        const char *text;
+        uint64_t want; /* 0: refused */
+    } row[] = { { "", SEC(180) }, { "1s", SEC(1) }, { "1h30m", SEC(5400) },
+                { "soon", 0 },    { "0s", 0 },      { "-1s", 0 } };
+    EACH (row, r) {
+        struct box b;
+        setenv("DAPR_GRPC_MAX_CONN_IDLE", r->text, 1);
+        CHECK_EQ(parse(&b, ""), r->want ? 0 : -INVALID, "%s", r->text);
+        CHECK_EQ(b.o.conn_idle_ns, r->want, "%s", r->text);
+        arena_done(&b.a);
+    }
+    unsetenv("DAPR_GRPC_MAX_CONN_IDLE");
+}
+
 TEST(a_flag_says_the_zone_else_the_environment_does)
 {
     struct box b;
