@@ -55,6 +55,7 @@ static void on_expired(struct h2_conn *c)
 {
     struct client_pool *p = link_of(c)->pool;
     const struct http_client_config *config = &p->worker->client->config;
+    on_draining(c); /* a call that comes before it has ended takes another */
     if (config->expired)
         config->expired(p->address);
 }
