@@ -4,6 +4,7 @@
 #include "base/hash.h"
 #include "base/id.h"
 #include "base/mem.h"
+#include "block/rates.h"
 #include "telemetry/metrics.h"
 
 #include <pthread.h>
@@ -15,6 +16,7 @@ struct admit {
     atomic_bool plain; /* nothing is configured that depends on the call */
     pthread_mutex_t lock;
     struct overload *overload;
+    struct rates rates;
 };
 
 static void on_told(struct mail *m) /* on the waiter's worker */
@@ -77,12 +79,13 @@ void admit_free(struct admit *a)
     mem_free(a);
 }
 
-void admit_configure(struct admit *a, struct overload *o)
+void admit_configure(struct admit *a, struct blocks *b, struct overload *o)
 {
     struct admission_config config = config_of(a, overload_spec(o));
     pthread_mutex_lock(&a->lock);
     struct overload *old = a->overload;
     a->overload = o;
+    a->rates.blocks = b;
     atomic_store(&a->plain, overload_is_plain(o));
     pthread_mutex_unlock(&a->lock);
     overload_unref(old);
@@ -199,13 +202,13 @@ static int refuse(struct admit *a, enum shed_reason reason, uint64_t wait_ns, st
     return r;
 }
 
-static int check_rates(struct admit *a, const struct seen *s, unsigned level, struct error *err)
+CO static int check_rates(struct admit *a, const struct seen *s, unsigned level, struct error *err)
 {
     const struct overload_rate *rate;
     str key;
     for (size_t at = 0; s->overload && (rate = overload_rate(s->overload, &s->call, &at, &key));) {
         uint64_t wait_ns;
-        if (overload_take(s->overload, rate, key, clock_now_ns(), &wait_ns))
+        if (rates_take(&a->rates, s->overload, rate, key, &wait_ns))
             continue;
         admission_count_shed(a->admission, level, SHED_RATE);
         return refuse(a, SHED_RATE, wait_ns, err);
@@ -291,6 +294,7 @@ CO int admit_enter(struct admit *a, struct admit_place *p, const struct admit_as
         .level = priority_level(c.priority, (unsigned)c.sub),
         .patient = patient,
         .deadline_ns = fiber_deadline(),
+        .stream = ask->stream,
     };
     p->context.kept = false;
     r = take_place(a, p, &in, err);

@@ -13,12 +13,14 @@
 #include "policy/overload.h"
 
 struct admit;
+struct blocks;
 
 struct admit_ask {
     str method; /* a path, or a gRPC method: "/orders", "/shop.Orders/Add" */
     /* NULL: a delivery or an event of a binding, which waits and is never turned away */
     const struct http_headers *headers;
     const struct call_context *context; /* as read from them; NULL with them */
+    bool stream; /* a large body: the call lasts as long as its caller sends */
 };
 
 struct admit_place { /* private */
@@ -33,8 +35,9 @@ struct admit_place { /* private */
 int admit_new(size_t max_concurrency, struct admit **ret, struct error *err) WUR;
 void admit_free(struct admit *a); /* nobody is in it; NULL is fine */
 
-/* What is to hold from now on; takes the reference over. */
-void admit_configure(struct admit *a, struct overload *o);
+/* What is to hold from now on; takes the reference over. b: where the stores of shared rate limits
+ * are found, the same each time; NULL = nowhere. */
+void admit_configure(struct admit *a, struct blocks *b, struct overload *o);
 
 CO int admit_enter(struct admit *a, struct admit_place *p, const struct admit_ask *ask,
                    struct error *err) WUR;

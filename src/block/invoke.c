@@ -133,6 +133,8 @@ int invoke_target(struct arena *a, str method, str query, str *ret)
 
 /* ---- our own app ---- */
 
+enum { UPLOAD_LARGE = 64 << 10 }; /* more than is held of a body that nobody reads */
+
 CO int invoke_app(struct blocks *b, struct http_exchange *x, str target, struct error *err)
 {
     if (!b->app)
@@ -142,7 +144,7 @@ CO int invoke_app(struct blocks *b, struct http_exchange *x, str target, struct 
         return fail(err, INTERNAL, "ERR_DIRECT_INVOKE", "app is not in a healthy state");
     struct call_context c;
     struct admit_place place;
-    struct admit_ask ask = { target, &x->req.headers, &c };
+    struct admit_ask ask = { target, &x->req.headers, &c, x->req.content_length > UPLOAD_LARGE };
     int r = context_read(&x->req.headers, &c, err);
     if (r < 0)
         return r;

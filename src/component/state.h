@@ -63,6 +63,11 @@ struct state_ops {
     CO int (*query)(void *self, str query, struct kvs metadata, struct arena *a,
                     struct state_query_result **ret, size_t *ret_n, str *ret_token,
                     struct error *err);
+    /* Takes one from a bucket that all who use the store share and that fills by per_s a second up
+     * to burst, in one atomic step by the store's clock. *ret_wait_ns: 0 = taken, else until there
+     * is one. NULL = not supported. */
+    CO int (*take)(void *self, str bucket, double per_s, double burst, uint64_t *ret_wait_ns,
+                   struct error *err);
 };
 
 /* "ttlInSeconds" of metadata: 0 = none, -1 = never (clears), > 0 seconds; -INVALID with a clear

@@ -4,7 +4,7 @@
 
 #include <math.h>
 
-static const uint64_t TARGET_MIN = MS(5), TARGET_MAX = SEC(1);
+static const uint64_t TARGET_MIN = MS(20), TARGET_MAX = SEC(1);
 static const uint64_t STAND_MIN = MS(200), STAND_MAX = SEC(30);
 static const unsigned STAND_LATENCIES = 10;
 enum { PROBES = 8, SKIPS = 32, PATIENT_TURN = 8 };
@@ -176,7 +176,7 @@ static bool take_patient(struct admission *a)
 static bool take(struct admission *a, struct admission_place *p, uint64_t now_ns)
 {
     p->epoch = now_ns / ADMISSION_EPOCH + 1;
-    p->counted = !atomic_load_explicit(&p->method->is_long, memory_order_relaxed);
+    p->counted = !p->stream && !atomic_load_explicit(&p->method->is_long, memory_order_relaxed);
     if (p->patient && !take_patient(a)) {
         atomic_store_explicit(&a->blocked, true, memory_order_relaxed);
         return false;
@@ -435,6 +435,7 @@ enum admission_verdict admission_enter(struct admission *a, struct admission_pla
         .deadline_ns = ask->patient ? UINT64_MAX : ask->deadline_ns,
         .level = ask->level,
         .patient = ask->patient,
+        .stream = ask->stream,
     };
     list_init(&p->node);
     if (admission_look_due(a, now_ns)) /* also when nothing ends any more */
@@ -504,7 +505,7 @@ void admission_configure(struct admission *a, const struct admission_config *con
 static void sample(struct admission *a, const struct admission_place *p, uint64_t now_ns)
 {
     struct admission_method *m = p->method;
-    if (p->start_ns < atomic_load_explicit(&a->window_ns, memory_order_relaxed))
+    if (p->stream || p->start_ns < atomic_load_explicit(&a->window_ns, memory_order_relaxed))
         return;
     atomic_fetch_add_explicit(&m->sum_ns, now_ns - p->start_ns, memory_order_relaxed);
     atomic_fetch_add_explicit(&m->n, 1, memory_order_relaxed);

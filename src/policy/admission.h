@@ -60,6 +60,7 @@ struct admission_ask {
     unsigned level;  /* of priority.h */
     bool patient;
     uint64_t deadline_ns; /* by the same clock as now; UINT64_MAX = none */
+    bool stream; /* lasts as long as its caller sends: holds no place, and isn't measured */
 };
 
 struct admission_place { /* private but .verdict and .reason */
@@ -70,7 +71,7 @@ struct admission_place { /* private but .verdict and .reason */
     uint64_t start_ns, epoch;
     uint64_t deadline_ns;
     unsigned level;
-    bool patient;
+    bool patient, stream;
     bool counted; /* among those that the limits are for */
     bool told;    /* .wake has been or will be called */
 };

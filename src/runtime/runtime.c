@@ -395,7 +395,7 @@ bool apply_overload(struct runtime *r, struct resources *res)
     if (!o)
         return false;
     (void)resources_ref(res);
-    admit_configure(r->app->admit, o);
+    admit_configure(r->app->admit, &r->blocks, o);
     return true;
 }
 

@@ -5,11 +5,13 @@ Only behaviour is looked at, never how long something takes; figures are bench/o
 """
 import json
 import os
+import tempfile
 import threading
 import unittest
 
 import harness
 from harness import component, resource, until
+from redis_servers import Server
 
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e47{:02x}-00f067aa0ba902b7-01"
 
@@ -235,6 +237,20 @@ class Overload(harness.Case):
         self.assertGreater(int(r.headers["retry-after"]), 60)
         self.assertEqual(search("bob").status, 200)
         self.assertEqual(search("ann", "/other").status, 200)
+
+    def test_rate_limit_is_shared_through_redis_and_survives_it(self):
+        server = Server(self)
+        rates = [{"name": "all", "rate": 3, "per": "1h", "burst": 3, "store": "store"}]
+        resources = [overload(rates=rates), component("store", "state.redis", redisHost=f"127.0.0.1:{server.port}")]
+        one, two = (self.sidecar("callee", self.app(), resources=resources, directory=tempfile.mkdtemp(dir=self.directory()))
+                    for _ in range(2))
+        statuses = [s.get("/v1.0/invoke/callee/method/m").status for s in (one, two, one, two, one)]
+        self.assertEqual(statuses, [200, 200, 200, 503, 503])
+        self.assertShed(two.get("/v1.0/invoke/callee/method/m"), "rate")
+        server.kill()
+        statuses = [one.get("/v1.0/invoke/callee/method/m").status for _ in range(5)]
+        self.assertEqual(statuses, [200, 200, 200, 503, 503])  # its own bucket, which was full
+        self.assertEqual(one.metric("proa_overload_rate_fallbacks_total", rate="all"), 5)
 
     def test_priorities_by_caller_route_and_header(self):
         rules = [{"caller": "caller", "priority": "high"}, {"route": "/report*", "priority": "background"},

@@ -14,7 +14,7 @@ struct store {
     int64_t ttl_s; /* of keys that say nothing; 0 = none */
     struct redis *redis;
     int64_t replicas; /* when it was opened: a strong write waits for them */
-    struct redis_script write;
+    struct redis_script write, take;
 };
 
 /* Writes, all or none: first every ETag is checked against what it will meet in its turn, then they
@@ -310,6 +310,44 @@ CO static int store_transact(void *self, const struct state_write *w, size_t n, 
 
 /* ---- opening, closing ---- */
 
+/* ---- buckets of rate limits ---- */
+
+/* The generic cell rate algorithm: the key holds when the bucket will be full again, in µs. ARGV:
+ * µs for one token, size of the bucket. Answers 0, or the µs until there is a token. */
+static const char take_script[] =
+    "local t = redis.call('TIME')\n"
+    "local now = t[1] * 1000000 + t[2]\n"
+    "local one, burst = tonumber(ARGV[1]), tonumber(ARGV[2])\n"
+    "local full = tonumber(redis.call('GET', KEYS[1]) or now)\n"
+    "if full < now then full = now end\n"
+    "local wait = full + one - one * burst - now\n"
+    "if wait > 0 then return math.ceil(wait) end\n"
+    "redis.call('SET', KEYS[1], string.format('%.0f', full + one), 'PX',\n"
+    "           math.ceil((full + one - now) / 1000) + 1)\n"
+    "return 0\n";
+
+CO static int take(void *self, str bucket, double per_s, double burst, uint64_t *ret_wait_ns,
+                   struct error *err)
+{
+    struct store *s = self;
+    AUTO(arena_done) struct arena a;
+    arena_init(&a, KIB(64));
+    struct redis_reply reply;
+    str arg[] = { arena_printf(&a, "%.3f", 1e6 / per_s), arena_printf(&a, "%.0f", burst) };
+    if (!arg[0].p || !arg[1].p)
+        return fail(err, EXHAUSTED, NULL, "out of memory");
+    struct redis_eval e = {
+        .script = &s->take, .keys = &bucket, .n_keys = 1, .args = arg, .n_args = COUNT(arg)
+    };
+    int r = redis_eval(s->redis, &e, &a, &reply, err);
+    if (r < 0)
+        return r;
+    if (reply.kind != REDIS_INTEGER || reply.integer < 0)
+        return fail(err, INTERNAL, NULL, "Redis gave an answer to a script that it can't give");
+    *ret_wait_ns = (uint64_t)reply.integer * 1000;
+    return 0;
+}
+
 CO static int store_open(void *self, const struct component_env *env, struct error *err)
 {
     struct store *s = self;
@@ -318,6 +356,7 @@ CO static int store_open(void *self, const struct component_env *env, struct err
         return fail(err, INVALID, NULL, "ttlInSeconds %lld is not in -1 (never) … %d",
                     (long long)s->ttl_s, INT32_MAX);
     redis_script_init(&s->write, str_c(write_script));
+    redis_script_init(&s->take, str_c(take_script));
     int r = redis_open(&s->config, &s->redis, err);
     return r < 0 ? r : redis_count_replicas(s->redis, &s->replicas, err);
 }
@@ -354,4 +393,5 @@ const struct state_ops state_redis = {
     .bulk_get = store_bulk_get,
     .write = store_write,
     .transact = store_transact,
+    .take = take,
 };

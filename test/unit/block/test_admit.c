@@ -118,7 +118,7 @@ static void configure(struct door *d, const struct overload_spec *spec)
 {
     struct overload *o = overload_new(spec, NULL, NULL);
     REQUIRE(o);
-    admit_configure(d->admit, o);
+    admit_configure(d->admit, NULL, o);
 }
 
 TEST_LOOP(rate_limit_refuses_with_the_time_to_come_back)

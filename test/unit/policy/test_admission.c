@@ -229,6 +229,23 @@ TEST(streams_hold_no_places_and_neither_does_their_method)
     admission_free(a);
 }
 
+TEST(uploads_hold_no_places_but_those_of_the_flag)
+{
+    struct admission *a = start(3, true);
+    struct admission_place p[4];
+    struct admission_ask ask = ask_of(PRIORITY_NORMAL);
+    struct admission_stats s;
+    ask.stream = true;
+    for (int i = 0; i < 4; i++)
+        CHECK_EQ(admission_enter(a, &p[i], &ask, SEC(1)), i < 3 ? ADMISSION_IN : ADMISSION_WAIT);
+    admission_stats(a, &s);
+    CHECK_EQ(s.inflight, 0);
+    CHECK_EQ(s.all, 3);
+    for (int i = 0; i < 4; i++)
+        admission_leave(a, &p[i], ADMISSION_DONE, SEC(2));
+    admission_free(a);
+}
+
 TEST(out_of_memory_is_said)
 {
     FAIL_EACH_ALLOC(n)
