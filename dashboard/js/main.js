@@ -9,12 +9,14 @@ import { connect } from "./connection.js";
 import { createGraph } from "./graph.js";
 import { createTiles } from "./tiles.js";
 import { createTables } from "./tables.js";
+import { createPanels } from "./panels.js";
 import { createEvents } from "./events.js";
 import { createDetail } from "./detail.js";
 
 const at = (id) => document.getElementById(id);
 const tiles = createTiles(at("tiles"));
 const tables = createTables(document);
+const panels = createPanels(document);
 const events = createEvents(at("events"));
 const detail = createDetail(at("detail"), events);
 const graph = createGraph(at("graph"));
@@ -55,6 +57,7 @@ function draw() {
   detail.update(model, atMs);
   at("graph-empty").hidden = model.nodes.size > 0;
   graph.update(model, atMs);
+  panels.update(model, atMs);
   tables.update(model);
   document.body.classList.remove("waiting");
   document.body.dataset.time = String(model.at ?? "");

@@ -2,21 +2,18 @@
 // number or null, every text a bounded string, every list a list of bounded length.
 // Ids are only ever used as keys of a Map, never in a selector or as a property name.
 
-const MAX_ID = 300;
-const MAX_TEXT = 2000;
+import { MAX_TEXT, num, str, obj, list, share, time } from "./clean.js";
+import { resilience } from "./resilience.js";
 
-const num = (v) => (typeof v === "number" && Number.isFinite(v) ? v : null);
-const str = (v, max = MAX_ID) =>
-  typeof v === "string" ? v.slice(0, max) : typeof v === "number" ? String(v) : "";
-const obj = (v) => (v && typeof v === "object" && !Array.isArray(v) ? v : {});
-const list = (v, max) => (Array.isArray(v) ? v.slice(0, max).map(obj) : []);
-const share = (v) => (num(v) === null ? null : Math.min(1, Math.max(0, v)));
-const time = (v) => {
-  const ms = typeof v === "string" ? Date.parse(v) : NaN;
-  return Number.isFinite(ms) ? ms : null;
-};
-
-const STATES = new Set(["starting", "healthy", "unhealthy", "restarting", "stopped"]);
+const STATES = new Set([
+  "starting",
+  "healthy",
+  "unhealthy",
+  "restarting",
+  "draining",
+  "asleep",
+  "stopped",
+]);
 const KINDS = new Set(["invoke", "publish", "deliver", "state", "binding"]);
 const LEVELS = new Set(["info", "warn", "error"]);
 
@@ -179,6 +176,7 @@ export function parse(json) {
     nodes,
     edges: edges.filter((e) => nodes.has(e.from) && nodes.has(e.to)),
     resources: list(o.resources, 500).map(resource),
+    resilience: resilience(o),
     events,
     progress: o.progress
       ? { text: str(progress.text, 200), done: num(progress.done), total: num(progress.total) }

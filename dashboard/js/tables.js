@@ -12,7 +12,7 @@ const graded = (td, value, shown) => {
 };
 
 /** A button that picks a node of the graph. */
-function pick(td, id, label, aside) {
+export function pick(td, id, label, aside) {
   if (!td.firstChild) {
     const b = el("button", "pick", el("bdi"));
     b.type = "button";
@@ -156,7 +156,8 @@ function two(td, main, aside) {
   text(td.lastChild, aside ? " " + aside : "");
 }
 
-function createTable(section, columns, key, empty) {
+/** Returns a function that shows rows, and total in the heading if it's given. */
+export function createTable(section, columns, key, empty) {
   const head = el(
     "tr",
     "",
@@ -194,7 +195,7 @@ function createTable(section, columns, key, empty) {
     });
     table.hidden = !rows.length;
     none.hidden = rows.length > 0;
-    text(count, total || "");
+    if (total !== undefined) text(count, total || "");
   };
 }
 

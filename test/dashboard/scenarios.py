@@ -347,6 +347,153 @@ def overload(t):
     )
 
 
+PRIORITIES = ("critical", "high", "normal", "low", "background")
+REASONS = ("limit", "queue", "deadline", "priority", "rate")
+
+
+def overload_of(app, t, limit, inflight, queued, admitted, shed=(), reasons=()):
+    """What the page is told of one app's overload control; shed and reasons map names to rates."""
+    shed, reasons = dict(shed), dict(reasons)
+    return {
+        "app": app,
+        "limit": limit,
+        "inflight": int(min(limit, wave(app + "i", t, inflight))),
+        "queued": int(wave(app + "q", t, queued, 0.4)),
+        "load": rounded(min(1, inflight / limit)),
+        "admitted_rps": rounded(wave(app + "a", t, admitted, 0.05)),
+        "shed_rps": rounded(sum(shed.values())),
+        "shed": {p: rounded(shed.get(p, 0)) for p in PRIORITIES},
+        "reasons": {r: rounded(reasons.get(r, 0)) for r in REASONS},
+    }
+
+
+def peer(app, k, t, state="ok", agree=None, latency=3.0, rps=30.0, error_rate=0.0):
+    return {
+        "app": app,
+        "address": f"127.0.0.1:{5000 + k}",
+        "name": f"{app}-{k + 1}",
+        "zone": "abc"[k % 3],
+        "state": state,
+        "callers": 3,
+        "agree": 3 if agree is None else agree,
+        "inflight": 2,
+        "latency_ms": rounded(wave(f"{app}{k}", t, latency)),
+        "rps": rounded(0 if state == "ejected" else wave(f"{app}{k}r", t, rps)),
+        "error_rate": error_rate,
+    }
+
+
+def spike(t):
+    """Ten times the load: orders scale out, what matters least is shed, payment-2 fails, zone c is lost."""
+    grown = min(8, 3 + int(t / 3))
+    orders = [
+        instance(
+            f"orders-{k + 1}",
+            3011 + k,
+            t + 40,
+            state="starting" if k >= 3 and t < 3 * (k - 2) + 1.5 else "healthy",
+            zone="abc"[k % 3],
+            cpu=0.5,
+        )
+        for k in range(grown)
+    ]
+    payment = [instance(f"payment-{k + 1}", 3051 + k, t + 40, zone="abc"[k]) for k in range(3)]
+    out = shop(
+        t,
+        load=8,
+        slow=3,
+        depth=120,
+        broken={("client", "storefront"): 0.02},
+        events=[
+            event(50, 0, "warn", "orders", "overload: shedding priority 'background'"),
+            event(51, 1, "warn", "orders", "circuit breaker payment-2: closed → open"),
+        ],
+        instances={"orders": orders, "payment": payment},
+    )
+    ease = grown / 8
+    out["overload"] = [
+        overload_of(
+            "storefront",
+            t,
+            96,
+            88,
+            14,
+            1180,
+            {"background": 310, "low": 122, "normal": 4},
+            {"priority": 402, "queue": 34},
+        ),
+        overload_of(
+            "orders",
+            t,
+            40 * grown // 3,
+            38 * grown // 3,
+            20 / ease,
+            760 * ease,
+            {"background": 96 / ease, "low": 21 / ease},
+            {"priority": 96 / ease, "limit": 14 / ease, "deadline": 7 / ease},
+        ),
+        overload_of("catalog", t, 120, 31, 0, 2510),
+        overload_of("payment", t, 60, 22, 0, 755),
+        overload_of("shipping", t, 32, 12, 3, 190),
+        overload_of("mailer", t, 16, 3, 0, 92),
+    ]
+    out["peers"] = (
+        [peer("orders", k, t, "ok" if k < 3 else "slow-start") for k in range(grown)]
+        + [peer("payment", k, t, "ejected" if k == 1 else "ok", 2 if k == 1 else 3) for k in range(3)]
+        + [peer("catalog", k, t) for k in range(2)]
+    )
+    out["scale"] = [
+        {
+            "app": "orders",
+            "instances": grown,
+            "desired": 8,
+            "min": 3,
+            "max": 12,
+            "metric": "concurrency",
+            "value": rounded(wave("c", t, 24)),
+            "target": 10,
+            "reason": "panic window: twice what the instances can take",
+        }
+    ]
+    out["breakers"] = [
+        {
+            "target": "payment@127.0.0.1:5001",
+            "name": "payment-2",
+            "state": "open",
+            "agree": 2,
+            "apps": ["orders", "storefront"],
+        },
+        {"target": "smtp", "name": "", "state": "half-open", "agree": 1, "apps": ["mailer"]},
+        {"target": "catalog", "name": "", "state": "closed", "agree": 2, "apps": ["storefront"]},
+    ]
+    rows = {"a": (402, 3, 2), "b": (4, 388, 5), "c": (2, 4, 371)}
+    out["zones"] = {
+        "pairs": [
+            {"from": a, "to": b, "rps": rounded(wave(a + b, t, rows[a]["abc".index(b)]))}
+            for a in "abc"
+            for b in "abc"
+        ],
+        "crossing": 0.017,
+    }
+    out["chaos"] = [
+        {
+            "name": "slow-cards",
+            "fault": "delay",
+            "app": "payment",
+            "method": "POST /charge",
+            "zone": "b",
+            "status": "",
+            "percent": 25,
+            "delay_ms": 200,
+            "delay_max_ms": 600,
+            "left_s": max(0, rounded(60 - t)),
+            "injected": int(40 * t),
+            "sidecars": 9,
+        }
+    ]
+    return out
+
+
 def many(t, n=50):
     """n services in five tiers, with topics and stores between."""
     tiers = [3, 9, 14, 14, 10]
@@ -515,7 +662,23 @@ def hostile(t):
         ]
         + ["x"],
         "progress": {"text": ATTACKS[0], "done": "x", "total": -1},
+        "overload": [{"app": a, "limit": a, "shed": {a: a, "low": -4}, "reasons": a} for a in ATTACKS]
+        + [None, {}],
+        "peers": [
+            {"app": a, "name": a, "address": a, "zone": a, "state": a, "latency_ms": "x"}
+            for a in ATTACKS
+        ],
+        "breakers": [{"target": a, "name": a, "state": a, "apps": [a, None]} for a in ATTACKS],
+        "zones": {
+            "pairs": [{"from": a, "to": b, "rps": 3} for a, b in zip(ATTACKS, ATTACKS[1:])] + [7],
+            "crossing": "x",
+        },
+        "scale": [{"app": a, "desired": a, "metric": a, "reason": a, "value": a} for a in ATTACKS],
+        "chaos": [
+            {"name": a, "fault": a, "app": a, "method": a, "zone": a, "status": a, "left_s": -3}
+            for a in ATTACKS
+        ],
     }
 
 
-SCENARIOS = {f.__name__: f for f in (normal, killed, slow, overload, many, empty, hostile)}
+SCENARIOS = {f.__name__: f for f in (normal, killed, slow, overload, spike, many, empty, hostile)}

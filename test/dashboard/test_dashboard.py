@@ -18,7 +18,7 @@ import urllib.request
 
 from browser import Browser
 from feed_server import Feed
-from scenarios import ATTACKS, shop
+from scenarios import ATTACKS, shop, spike
 
 READY = "!document.body.classList.contains('waiting')"
 BROWSER = None
@@ -363,7 +363,12 @@ def test_hostile_strings_stay_text():
 def test_empty_system_says_so():
     with shown("empty") as page:
         page.wait("!document.getElementById('graph-empty').hidden")
-        assert page.js("[...document.querySelectorAll('.none')].filter(n => !n.hidden).length") == 4
+        assert (
+            page.js(
+                "[...document.querySelectorAll('.none')].filter(n => !n.hidden && !n.closest('[hidden]')).length"
+            )
+            == 4
+        )
         page.feed.play("normal")
         page.wait(
             "document.getElementById('graph-empty').hidden && document.querySelectorAll('.node').length > 10"
@@ -392,6 +397,201 @@ def test_skewed_clock_of_the_runtime_changes_nothing():
         )
         page.wait(
             f"document.querySelector('[data-tile=rps] .stroke').getAttribute('d').split('L').length > {before}"
+        )
+
+
+# ---- how the system stays up ----
+
+PANELS = ("chaos", "overload", "fleet", "zones", "breakers")
+
+
+def frozen(page, change=None, at=20):
+    """Shows one snapshot of the spike, changed by a function, and waits for it."""
+    s = spike(at)
+    frozen.number += 1
+    s["time"] = f"2030-01-02T04:{frozen.number // 60 % 60:02d}:{frozen.number % 60:02d}.678Z"
+    if change:
+        change(s)
+    page.feed.show(s)
+    page.wait(f"document.body.dataset.time === String(Date.parse('{s['time']}'))")
+    return s
+
+
+frozen.number = 0
+
+
+def cells(page, panel):
+    return page.js(
+        f"[...document.querySelectorAll('#{panel} tbody tr')].map(r => [...r.cells].map(c =>"
+        " c.textContent.replace(/\\s+/g, ' ').trim()))"
+    )
+
+
+def chips(page, app):
+    """[name, what it says, class] of each instance in the app's row."""
+    return page.js(
+        f"""(() => {{ const row = [...document.querySelectorAll('.fleet-row')].find(r =>
+        r.querySelector('.pick').textContent === {json.dumps(app)}); return row ? [...row.querySelectorAll('.chip')].map(c =>
+        [c.querySelector('bdi').textContent, c.querySelector('.flow').textContent, c.className]) : []; }})()"""
+    )
+
+
+def test_panels_are_there_only_with_something_to_say_and_then_stay():
+    hidden = f"{json.dumps(PANELS)}.map(id => document.getElementById(id).hidden)"
+    with shown() as page:
+        still(page)
+        same(page.js(hidden), [True] * 5, "hidden panels of a calm system")
+        frozen(page)
+        same(page.js(hidden), [False] * 5, "hidden panels")
+        still(page)
+        same(page.js(hidden), [False] * 5, "hidden panels after it")
+        said = page.js("document.querySelector('#chaos .none').textContent")
+        same(said, "No fault is active.", "no fault")
+
+
+def test_overload_panel_equals_the_feed():
+    with shown() as page:
+
+        def change(s):
+            s["overload"] = [s["overload"][1]]
+            s["overload"][0].update(
+                limit=40, inflight=38, queued=7, admitted_rps=377.0, shed_rps=123.5
+            )
+            s["overload"][0]["shed"] = {"critical": 0, "low": 3.5, "background": 120}
+            s["overload"][0]["reasons"] = {"limit": 0, "priority": 123.5}
+
+        frozen(page, change)
+        same(
+            cells(page, "overload"),
+            [["orders", "38 of 40", "7", "377/s", "124/s", "low 3.5/s, background 120/s", "priority 124/s"]],
+            "row",
+        )
+        widths = page.js("[...document.querySelectorAll('#overload .stack i')].map(i => i.style.width)")
+        same(widths, ["0%", "0%", "0%", "2.8%", "97.2%"], "bar")
+        same(page.js("document.querySelector('#overload h2 small').textContent"), "124/s shed", "head")
+
+
+def test_instances_are_shown_as_their_callers_see_them():
+    with shown() as page:
+        frozen(page)
+        payment = chips(page, "payment")
+        same(payment[1][:2], ["payment-2", "ejected by 2 of 3"], "ejected")
+        assert "i-unhealthy" in payment[1][2] and "i-healthy" in payment[0][2], payment
+        assert any(c[1] == "slow start" for c in chips(page, "orders")), chips(page, "orders")
+
+        def change(s):
+            s["peers"].append({"app": "bank", "address": "10.0.0.9:50002", "state": "draining"})
+            s["services"][0]["instances"][0]["state"] = "unhealthy"
+            next(p for p in s["peers"] if p["name"] == "payment-1").update(rps=40, error_rate=0.125)
+
+        frozen(page, change)
+        same(chips(page, "bank")[0][:2], ["10.0.0.9:50002", "draining"], "of another run")
+        same(chips(page, "storefront")[0][1], "unhealthy", "the process comes first")
+        failing = chips(page, "payment")[0]
+        same([failing[1].replace("\u202f", " "), failing[2]], ["40/s · 13 % errors", "chip i-healthy failing"], "errors")
+
+
+def test_instances_come_and_go_without_a_jump():
+    place = "JSON.stringify([...document.querySelectorAll('.fleet-row')].map(r => Math.round(r.getBoundingClientRect().height)))"
+    with shown(still=True) as page:
+
+        def of(n):
+            def change(s):
+                orders = next(x for x in s["services"] if x["id"] == "orders")
+                orders["instances"] = orders["instances"][:n]
+                s["peers"] = s["peers"][:n]
+                s["scale"][0].update(instances=n, desired=8)
+
+            return change
+
+        frozen(page, of(3), at=60)
+        same(len([c for c in chips(page, "orders") if "wanted" in c[2]]), 5, "places that are wanted")
+        before = page.js(place)
+        frozen(page, of(8), at=60)
+        same(len([c for c in chips(page, "orders") if "wanted" in c[2]]), 0, "all are there")
+        same(page.js(place), before, "heights with eight instances")
+        frozen(page, of(2), at=60)
+        gone = [c[0] for c in chips(page, "orders") if "gone" in c[2]]
+        same(gone, [f"orders-{i}" for i in range(3, 9)], "gone ones linger")
+        same(page.js(place), before, "heights with two instances")
+
+
+def test_scale_says_how_many_and_why():
+    row = "[...document.querySelectorAll('.fleet-row')].find(r => r.querySelector('.pick').textContent === 'orders')"
+    with shown() as page:
+
+        def change(s):
+            s["scale"][0].update(instances=5, desired=8, value=24, target=10, reason="panic")
+
+        frozen(page, change)
+        same(page.js(f"{row}.querySelector('.scale').textContent"), "5 → 8 (3 to 12)", "how many")
+        same(
+            page.js(f"{row}.querySelector('.reason').textContent"),
+            "concurrency 24 of 10 · panic",
+            "why",
+        )
+
+
+def test_zones_are_a_matrix_and_a_lost_one_keeps_its_place():
+    head = "[...document.querySelectorAll('#zones thead th')].slice(1).map(t => t.textContent)"
+    with shown() as page:
+
+        def pairs(*pairs, crossing=0.02):
+            def change(s):
+                s["zones"] = {
+                    "pairs": [{"from": a, "to": b, "rps": n} for a, b, n in pairs],
+                    "crossing": crossing,
+                }
+
+            return change
+
+        frozen(page, pairs(("eu/a", "eu/a", 98.0), ("eu/a", "eu/b", 2.0), ("eu/b", "eu/b", 50.0)))
+        same(page.js(head), ["a", "b"], "zones without the region that they share")
+        same(cells(page, "zones"), [["a", "98/s", "2/s"], ["b", "–", "50/s"]], "calls")
+        same(
+            page.js("document.querySelector('#zones h2 small').textContent.replace(/\\s/g, ' ')"),
+            "2 % of the calls cross",
+            "crossing",
+        )
+        same(
+            page.js("document.querySelector('#zones tbody tr').cells[2].className"), "n cross", "cross"
+        )
+        frozen(page, pairs(("eu/a", "eu/a", 60.0), crossing=None))
+        same(cells(page, "zones"), [["a", "60/s", "–"], ["b", "–", "–"]], "zone b is lost")
+
+
+def test_breakers_and_faults_equal_the_feed():
+    with shown() as page:
+
+        def change(s):
+            s["chaos"][0].update(left_s=11.2, injected=1250)
+
+        frozen(page, change)
+        same(
+            cells(page, "breakers"),
+            [
+                ["catalog", "closed", "storefront"],
+                ["payment-2", "open", "orders, storefront"],
+                ["smtp", "half-open", "mailer"],
+            ],
+            "breakers",
+        )
+        same(
+            page.js("document.querySelector('#breakers h2 small').textContent"), "2 not closed", "head"
+        )
+        same(
+            cells(page, "chaos"),
+            [
+                [
+                    "slow-cards",
+                    "delay 200 ms to 600 ms",
+                    "payment · POST /charge · zone b",
+                    "25 %",
+                    "1.25k",
+                    "12 s",
+                ]
+            ],
+            "faults",
         )
 
 
@@ -564,7 +764,7 @@ def test_focus_is_visible():
 
 
 def test_everything_has_a_name():
-    with shown() as page:
+    with shown("spike") as page:
         nameless = page.js(
             """[...document.querySelectorAll('button, select, input, [role=button], [role=img], svg, section, aside')]
             .filter(e => !e.closest('[hidden]') && !(e.getAttribute('aria-label') || e.getAttribute('aria-labelledby')
@@ -627,7 +827,7 @@ def test_no_horizontal_scroll():
         (1920, 1080),
         (3840, 2160),
     ]:
-        for scenario in ("normal", "many"):
+        for scenario in ("normal", "many", "spike"):
             with shown(
                 scenario, "#sel=orders", width=width, height=height, still=True, mobile=width < 500
             ) as page:
