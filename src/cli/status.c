@@ -2,11 +2,13 @@
 #include "cli/ask.h"
 #include "cli/console.h"
 #include "cli/run.h"
+#include "cli/status_tables.h"
+#include "cli/table.h"
 
 #include <math.h>
 #include <unistd.h>
 
-enum { STATUS_ARENA_MAX = 64 << 20, CELL_MAX = 32, COLUMNS = 9, ROWS_MAX = 512 };
+enum { STATUS_ARENA_MAX = 64 << 20 };
 
 struct status {
     const char *run_name;
@@ -23,49 +25,12 @@ struct status_job {
     int result;
 };
 
-struct table {
-    char (*cell)[COLUMNS][CELL_MAX];
-    const char **colour; /* of a row, NULL = none */
-    size_t n;
-};
-
 /* ---- cells ---- */
 
 static double number(struct json v, str name)
 {
     double d;
     return json_double(json_get(v, name), &d) ? d : NAN;
-}
-
-static void text_cell(char *cell, struct json v, str name, struct arena *a)
-{
-    str s;
-    if (json_string(a, json_get(v, name), &s) != 0)
-        s = S("-");
-    size_t n = 0; /* no control character reaches the terminal */
-    for (; n < s.n && n < CELL_MAX - 1; n++)
-        cell[n] = (char)((unsigned char)s.p[n] < ' ' ? '?' : s.p[n]);
-    cell[n] = '\0';
-}
-
-static void number_cell(char *cell, const char *fmt, double v)
-{
-    if (isnan(v))
-        snprintf(cell, CELL_MAX, "-");
-    else
-        snprintf(cell, CELL_MAX, fmt, v);
-}
-
-static void duration_cell(char *cell, double s)
-{
-    if (isnan(s))
-        snprintf(cell, CELL_MAX, "-");
-    else if (s < 120)
-        snprintf(cell, CELL_MAX, "%.0fs", s);
-    else if (s < 7200)
-        snprintf(cell, CELL_MAX, "%.0fm", s / 60);
-    else
-        snprintf(cell, CELL_MAX, "%.0fh", s / 3600);
 }
 
 /* Slowest and busiest of the edges that lead to id: good enough for a glance. */
@@ -106,8 +71,8 @@ static const char *state_colour(struct json instance)
 {
     struct json state = json_get(instance, S("state"));
     if (json_eq_str(state, S("healthy")))
-        return "\033[32m";
-    return json_eq_str(state, S("starting")) ? "\033[33m" : "\033[31m";
+        return TABLE_GREEN;
+    return json_eq_str(state, S("starting")) ? TABLE_YELLOW : TABLE_RED;
 }
 
 /* ---- the table ---- */
@@ -115,57 +80,28 @@ static const char *state_colour(struct json instance)
 static void add_row(struct table *t, struct json feed, struct json service, struct json instance,
                     bool first, struct arena *a)
 {
-    if (t->n == ROWS_MAX)
+    struct table_row *r = table_add(t, state_colour(instance));
+    if (!r)
         return;
-    t->colour[t->n] = state_colour(instance);
-    char(*cell)[CELL_MAX] = t->cell[t->n++];
-    text_cell(cell[0], instance, S("name"), a);
-    text_cell(cell[1], instance, S("state"), a);
-    number_cell(cell[2], "%.0f", number(instance, S("http_port")));
-    number_cell(cell[3], "%.0f", number(instance, S("restarts")));
-    duration_cell(cell[4], number(instance, S("uptime_s")));
+    table_member(r->cell[0], instance, S("name"), a);
+    table_member(r->cell[1], instance, S("state"), a);
+    table_number(r->cell[2], "%.0f", number(instance, S("http_port")));
+    table_number(r->cell[3], "%.0f", number(instance, S("restarts")));
+    table_duration(r->cell[4], number(instance, S("uptime_s")));
     if (!first)
         return; /* the rest is of the service as a whole */
-    number_cell(cell[5], "%.1f", number(service, S("rps")));
-    number_cell(cell[6], "%.1f", worst_p99(feed, service));
-    number_cell(cell[7], "%.2f%%", 100 * number(service, S("error_rate")));
-    number_cell(cell[8], "%.0f", queued_for(feed, service));
-}
-
-static void print_row(const char cell[COLUMNS][CELL_MAX], const int width[COLUMNS],
-                      const char *colour)
-{
-    for (size_t c = 0; c < COLUMNS; c++) {
-        bool left = c < 2;
-        printf("%s%s%*s%s", c ? "  " : "", c == 1 ? colour : "", left ? -width[c] : width[c],
-               cell[c], c == 1 && *colour ? "\033[0m" : "");
-    }
-    putchar('\n');
-}
-
-static void print_table(const struct table *t)
-{
-    static const char head[COLUMNS][CELL_MAX] = { "INSTANCE", "STATE",  "HTTP",   "RESTARTS", "UP",
-                                                  "RPS",      "P99 MS", "ERRORS", "QUEUED" };
-    int width[COLUMNS];
-    bool colour = console_colour(STDOUT_FILENO);
-    for (size_t c = 0; c < COLUMNS; c++) {
-        width[c] = (int)strlen(head[c]);
-        for (size_t i = 0; i < t->n; i++)
-            if ((int)strlen(t->cell[i][c]) > width[c])
-                width[c] = (int)strlen(t->cell[i][c]);
-    }
-    print_row(head, width, "");
-    for (size_t i = 0; i < t->n; i++)
-        print_row((const char(*)[CELL_MAX])t->cell[i], width, colour ? t->colour[i] : "");
+    table_number(r->cell[5], "%.1f", number(service, S("rps")));
+    table_number(r->cell[6], "%.1f", worst_p99(feed, service));
+    table_number(r->cell[7], "%.2f%%", 100 * number(service, S("error_rate")));
+    table_number(r->cell[8], "%.0f", queued_for(feed, service));
 }
 
 static int print_status(const struct status_job *j)
 {
-    struct table t = { 0 };
-    t.cell = arena_zalloc(j->arena, ROWS_MAX * sizeof(*t.cell));
-    t.colour = arena_zalloc(j->arena, ROWS_MAX * sizeof(*t.colour));
-    if (!t.cell || !t.colour)
+    static const char *const head[] = { "INSTANCE", "STATE",  "HTTP",   "RESTARTS", "UP",
+                                        "RPS",      "P99 MS", "ERRORS", "QUEUED" };
+    struct table t = { .head = head, .n_columns = COUNT(head), .left = 3, .state = 1 };
+    if (table_init(&t, j->arena) != 0)
         return fail(j->err, EXHAUSTED, NULL, "out of memory");
     struct json_iter services = json_iter(json_get(j->feed, S("services")));
     struct json service, instance;
@@ -174,7 +110,9 @@ static int print_status(const struct status_job *j)
         for (bool first = true; json_next(&it, NULL, &instance); first = false)
             add_row(&t, j->feed, service, instance, first, j->arena);
     }
-    print_table(&t);
+    table_print(&t, false);
+    if (status_print_tables(j->feed, j->arena) != 0)
+        return fail(j->err, EXHAUSTED, NULL, "out of memory");
     printf("\nDashboard  http://127.0.0.1:%u\n", j->run.port);
     return 0;
 }
@@ -219,9 +157,11 @@ static const struct cli_option status_options[] = {
 const struct command status_command = {
     .name = "status",
     .args = "",
-    .summary = "Show the services of a 'proa run': state, rate, latency, errors, queues",
-    .about = "Rates, 99th percentile and errors are of the last two seconds, for the service as a\n"
-             "whole, in its first line.",
+    .summary = "Show the services of a 'proa run': state, rate, latency, errors, queues, overload",
+    .about =
+        "Rates, 99th percentile and errors are of the last two seconds, for the service as a\n"
+        "whole, in its first line. Tables of overload control, scale, instances that callers\n"
+        "avoid, open breakers, zones and faults on purpose follow if there is anything to show.",
     .options = { status_options, COUNT(status_options) },
     .size = sizeof(struct status),
     .examples = "proa status\nproa status --json | jq .totals",

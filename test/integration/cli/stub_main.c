@@ -33,19 +33,38 @@ CO static bool app_listens(const struct stub *s)
     return true;
 }
 
+/* What keeps a system up; n is what all of its counts have grown to. */
+static str resilience(struct http_exchange *x, unsigned long n)
+{
+    return arena_printf(
+        x->arena,
+        "\"overload\":{\"limit\":20,\"inflight\":3,\"queued\":1,\"admitted\":%lu,\"load\":150,"
+        "\"shed\":{\"critical\":0,\"low\":%lu},\"reasons\":{\"priority\":%lu}},"
+        "\"instances\":[{\"app\":\"far\",\"address\":\"10.0.0.1:1\",\"zone\":\"b\","
+        "\"state\":\"ejected\",\"inflight\":0,\"latency_ms\":2,\"calls\":%lu,\"failed\":0}],"
+        "\"breakers\":[{\"target\":\"bank\",\"state\":\"open\"},"
+        "{\"target\":\"calm\",\"state\":\"closed\"}],"
+        "\"zones\":{\"own\":\"a\",\"region\":\"\",\"calls\":{\"a\":%lu,\"b\":%lu}},"
+        "\"chaos\":[{\"name\":\"late\",\"fault\":\"delay\",\"app\":\"far\",\"percent\":25,"
+        "\"left_s\":30,\"injected\":4}],",
+        n, n, n, n, n, n);
+}
+
 CO static int serve_feed(struct stub *s, struct http_exchange *x)
 {
     s->asked += 10;
+    str more = resilience(x, s->asked);
     str body = arena_printf(
         x->arena,
-        "{\"app\":\"%s\",\"pid\":%d,\"in_flight\":1,"
+        "{\"app\":\"%s\",\"pid\":%d,\"in_flight\":1," STR_FMT
         "\"edges\":[{\"from\":\"client\",\"to\":\"%s\",\"kind\":\"invoke\",\"n\":%lu,\"errors\":%"
         "lu,"
         "\"hist\":[0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,%lu]}],"
         "\"topics\":[{\"pubsub\":\"bus\",\"topic\":\"t\",\"consumer\":\"%s\",\"depth\":3,"
         "\"oldest_s\":0.5,\"dead\":0}],"
         "\"resources\":[],\"events\":[{\"id\":1,\"level\":\"info\",\"text\":\"stub is up\"}]}",
-        s->app_id, (int)getpid(), s->app_id, s->asked, s->asked / 10, s->asked, s->app_id);
+        s->app_id, (int)getpid(), STR_ARG(more), s->app_id, s->asked, s->asked / 10, s->asked,
+        s->app_id);
     return http_reply(x, 200, NULL, body);
 }
 

@@ -410,6 +410,28 @@ class Runs(unittest.TestCase):
                          (0, "PUT /v1.0/invoke/stock/method/items/1?a=b [text/plain] plain"))
         self.assertEqual(run.command("invoke", "-a", "stock", "-m", "missing").returncode, 1)
 
+    def test_status_shows_what_keeps_the_system_up(self):
+        run = self.start_two()
+
+        def both_have_told():
+            feed = run.feed()
+            return (any(p["callers"] == 2 for p in feed["peers"]) and
+                    all(o["shed_rps"] for o in feed["overload"]))
+        until("counts of both sidecars", both_have_told)
+        r = run.command("status")
+        self.assertEqual((r.returncode, r.stderr), (0, ""))
+        for line in (r"OVERLOAD +LIMIT +IN FLIGHT +QUEUED +ADMITTED/S +SHED/S +BY PRIORITY +REASON",
+                     r"orders +20 +3 +1 +\d+\.\d +\d+\.\d +low \d+/s +priority \d+/s",
+                     r"10\.0\.0\.1:1 +ejected +far +b +2 of 2 .*",
+                     r"bank +open +orders, stock", r"a +b +\d+\.\d",
+                     r"late +delay +far +- +- +25% +8 +\d+s"):
+            self.assertRegex(r.stdout, f"(?m)^{line}$")
+        self.assertNotIn("calm", r.stdout, "a closed breaker is nothing to show")
+        self.assertNotIn("\033", r.stdout, "no colours: this is no terminal")
+        feed = json.loads(run.command("status", "--json").stdout)
+        self.assertEqual((feed["peers"][0]["state"], feed["zones"]["crossing"]), ("ejected", 0.5))
+        self.assertEqual([b["state"] for b in feed["breakers"]], ["open", "closed"])
+
     def test_ctrl_c_stops_all_sidecars_first(self):
         run = self.start_two()
         pids = run.pids()
