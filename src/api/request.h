@@ -59,4 +59,5 @@ route_fn configuration_get_route, configuration_subscribe_route, configuration_u
 route_fn lock_route, unlock_route;
 route_fn subtle_get_key_route, subtle_encrypt_route, subtle_decrypt_route, subtle_wrap_route,
     subtle_unwrap_route, subtle_sign_route, subtle_verify_route, unimplemented_route;
+route_fn chaos_list_route, chaos_add_route, chaos_remove_route;
 route_fn crypto_encrypt_route, crypto_decrypt_route;

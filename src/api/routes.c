@@ -76,6 +76,10 @@ static const struct route table[] = {
     { GET, "/proa/v1/livez", livez_route, "healthz", "v1", "Livez", .open = true },
     { GET, "/proa/v1/readyz", readyz_route, "healthz", "v1", "Readyz", .open = true },
     { GET, "/proa/v1/startupz", startupz_route, "healthz", "v1", "Startupz", .open = true },
+    { GET, "/proa/v1/chaos", chaos_list_route, "chaos", "v1", "GetChaos" },
+    { POST, "/proa/v1/chaos", chaos_add_route, "chaos", "v1", "AddChaos" },
+    { DELETE, "/proa/v1/chaos", chaos_remove_route, "chaos", "v1", "RemoveChaos" },
+    { DELETE, "/proa/v1/chaos/{}", chaos_remove_route, "chaos", "v1", "RemoveChaos" },
     { GET, "/proa/v1/feed", feed_route, "metadata", "v1", "Feed" },
 };
 

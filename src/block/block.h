@@ -19,6 +19,7 @@ struct invoker;
 struct streamings;
 struct resiliency;
 struct live;
+struct chaos;
 
 /* A component that has been opened. */
 struct instance {
@@ -68,6 +69,7 @@ struct blocks {
     struct streamings *streamings; /* subscriptions of streams: streaming.h */
     struct resiliency *resiliency; /* policies by target */
     struct live *live;             /* what changes while calls are under way; NULL = nothing */
+    struct chaos *chaos;           /* faults on purpose; NULL = not enabled */
 };
 
 int blocks_init(struct blocks *b) WUR; /* -EXHAUSTED */

@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "block/app.h"
+#include "block/chaos.h"
 #include "block/invoke.h"
 #include "block/observe.h"
 #include "block/peers.h"
@@ -213,11 +214,33 @@ CO static int try_at(struct forward *f, struct http_client *client, const char *
 
 /* ---- to whom ---- */
 
+/* A fault on purpose; 0 = none. */
+CO static int meet_chaos(struct forward *f, const struct peer *peer, struct guard_attempt *attempt,
+                         struct error *err)
+{
+    struct chaos *chaos = f->p->b->chaos;
+    const struct chaos_call call = { f->app_id, f->req.method, f->p->path, str_c(peer->zone) };
+    struct chaos_outcome outcome;
+    struct error cause = { 0 };
+    http_call_free(TAKE(f->call));
+    f->start_ns = clock_now_ns();
+    int r = chaos_strike(chaos, &call, &outcome, &cause);
+    if (r >= 0)
+        return r;
+    f->status.code = cause.code;
+    attempt->grpc_status = outcome.status ? (int)cause.code : 0;
+    observe_rpc(f->p->path, cause.code, 0, 0, f->start_ns);
+    return fail(err, cause.code, NULL, "%s", cause.text);
+}
+
 CO static int ask_peer(void *arg, struct peer *peer, struct peer_asked *ret,
                        struct guard_attempt *attempt, struct error *err)
 {
     struct forward *f = arg;
-    int r = try_at(f, f->p->b->invoker->grpc, peer->address, &ret->unsent, attempt, err);
+    int r = chaos_on(f->p->b->chaos) ? meet_chaos(f, peer, attempt, err) : 0;
+    if (r < 0)
+        return r;
+    r = try_at(f, f->p->b->invoker->grpc, peer->address, &ret->unsent, attempt, err);
     ret->gone = ret->unsent;
     return r;
 }

@@ -1,5 +1,7 @@
 #include "block/relay.h"
 
+#include "block/words.h"
+
 enum { ANSWER_WHOLE = 16 << 10 };
 
 int relay_request(const struct http_exchange *x, str target, struct http_request *ret)
@@ -138,6 +140,50 @@ int relay_judge(struct relay *r, struct guard_attempt *attempt, struct error *er
         return 0;
     attempt->http_status = status;
     return fail(err, UNKNOWN, NULL, "the app answered with status %d", status);
+}
+
+/* ---- by nobody ---- */
+
+CO static int nothing_next(void *source, str *ret_chunk)
+{
+    return 0;
+}
+
+static const struct http_headers *no_trailers(void *source)
+{
+    return NULL;
+}
+
+static void nothing_to_free(void *source)
+{
+}
+
+CO int relay_pretend(struct relay *r, int status, str name, struct guard_attempt *attempt,
+                     struct error *err)
+{
+    int code = relay_again(r, attempt, err);
+    if (code < 0)
+        return code;
+    bool grpc = status <= UNAUTHENTICATED;
+    r->answer = (struct answer){
+        .status = grpc ? code_http_status((enum code)status) : status,
+        .content_length = 0,
+        .source = r,
+        .next = nothing_next,
+        .trailers = no_trailers,
+        .free = nothing_to_free,
+    };
+    http_headers_init(&r->answer.headers, r->x->arena);
+    code = http_headers_add(&r->answer.headers, S("proa-chaos"), name);
+    if (code >= 0 && grpc && words_marked(&r->x->req.headers))
+        code = words_put(&r->answer.headers,
+                         &(struct words_status){ (enum code)status, S("fault on purpose"), S("") },
+                         S(""));
+    if (code < 0) {
+        relay_done(r);
+        return fail(err, EXHAUSTED, NULL, "out of memory");
+    }
+    return relay_judge(r, attempt, err);
 }
 
 /* ---- by HTTP ---- */

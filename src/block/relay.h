@@ -65,6 +65,10 @@ int relay_upload(struct relay *r, struct error *err) WUR;
 void relay_wait(struct relay *r);
 int relay_waited(struct relay *r, int code, struct error *err) WUR;
 int relay_judge(struct relay *r, struct guard_attempt *attempt, struct error *err) WUR;
+/* Instead of a try: as if the peer had answered with this status (HTTP's, or a gRPC code), with the
+ * header proa-chaos: <name>. */
+CO int relay_pretend(struct relay *r, int status, str name, struct guard_attempt *attempt,
+                     struct error *err) WUR;
 /* Passes the answer on: status, headers without hop-by-hop ones, body, trailers. */
 CO int relay_answer(struct relay *r, struct error *err) WUR;
 /* After the last try, which returned code: passes its answer on, or returns code when there is

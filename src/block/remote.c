@@ -1,5 +1,6 @@
 #include "block/remote.h"
 
+#include "block/chaos.h"
 #include "block/peer.h"
 
 /* Another app's sidecar by now, or one that can't reach its app: nothing was done (RFC 9110
@@ -63,10 +64,33 @@ CO static int ask_by_protocol(const struct remote *c, struct relay *relay, struc
     return nothing < 0 ? nothing : r;
 }
 
+/* A fault on purpose instead of the way there; 0 = none. Whoever wakes a relay's reader wakes us.
+ */
+CO static int meet_chaos(const struct remote *c, struct relay *relay, const struct peer *peer,
+                         struct guard_attempt *attempt, struct error *err)
+{
+    struct chaos_call call = { .app = c->t->app_id,
+                               .verb = c->req.method,
+                               .zone = str_c(peer->zone) };
+    struct chaos_outcome outcome;
+    str query;
+    (void)str_cut(c->req.target, '?', &call.path, &query);
+    relay_wait(relay);
+    int r = relay_waited(relay, chaos_strike(c->b->chaos, &call, &outcome, err), err);
+    if (!outcome.status)
+        return r;
+    if (err)
+        *err = (struct error){ 0 };
+    return relay_pretend(relay, outcome.status, str_c(outcome.name), attempt, err);
+}
+
 CO int remote_ask(const struct remote *c, struct relay *relay, struct peer *peer,
                   struct peer_asked *ret, struct guard_attempt *attempt, struct error *err)
 {
-    int r = ask_by_protocol(c, relay, peer, &ret->gone, attempt, err);
+    int r = chaos_on(c->b->chaos) ? meet_chaos(c, relay, peer, attempt, err) : 0;
+    if (r < 0)
+        return r;
+    r = ask_by_protocol(c, relay, peer, &ret->gone, attempt, err);
     ret->unsent = r == -UNAVAILABLE && !attempt->http_status && !relay->reached && !relay->sent;
     attempt->shed = r < 0 && err && err->shed;
     if (relay->answer.source) {

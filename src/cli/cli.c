@@ -1,4 +1,5 @@
 #include "cli/cli.h"
+#include "cli/chaos.h"
 #include "cli/command.h"
 #include "cli/console.h"
 #include "cli/invoke.h"
@@ -71,7 +72,7 @@ static const struct command help_command_entry = {
 };
 
 const struct command *const commands[] = {
-    &run_command,     &status_command,     &publish_command, &invoke_command,
+    &run_command,     &status_command,     &publish_command, &invoke_command,     &chaos_command,
     &version_command, &completion_command, &man_command,     &help_command_entry,
 };
 const size_t n_commands = COUNT(commands);

@@ -326,6 +326,7 @@ static int plan_and_run(const struct run_settings *s, const struct run_template 
                                                  .log_level = s->log_level,
                                                  .environ = environ,
                                                  .instances = s->instances,
+                                                 .enable_chaos = s->enable_chaos,
                                                  .free_port = port_chooser_take,
                                                  .give_back = port_chooser_give,
                                                  .arg = ports };
@@ -452,6 +453,8 @@ static const struct cli_option run_options[] = {
     { "zone", 0, OPTION_LIST, APP(zones), "NAME", .help = "Zones that the instances are in" },
     { "instances", 'n', OPTION_INT, RUN(instances), "N", .help = "Run each app so many times",
       .max = TEMPLATE_INSTANCES_MAX },
+    { "enable-chaos", 0, OPTION_FLAG, RUN(enable_chaos),
+      .help = "Allow faults on purpose: proa chaos" },
     { "log-level", 0, OPTION_STR, RUN(log_level), "LEVEL", .help = "Of the sidecars",
       .choices = run_log_levels },
     { "name", 0, OPTION_STR, RUN(name), "NAME", .help = "Of this run, on the page and in status" },

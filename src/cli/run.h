@@ -10,7 +10,7 @@ struct run_settings {
     const char *file, *name, *log_level;
     int64_t port; /* of the page; -1 = 9400, or another if that is taken */
     int64_t instances;
-    bool no_page;
+    bool no_page, enable_chaos;
     struct run_app app; /* of a run without a template */
 };
 

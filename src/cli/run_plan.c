@@ -252,9 +252,14 @@ static int plan_sidecar(struct build *b, struct run_instance *in)
         r = add_word(&w, "sidecar");
     if (!r)
         r = add_sidecar_flags(&w, in);
-    const struct kv env[] = { { S("PROA_ZONE"), str_c(in->zone) } };
+    struct kv env[2];
+    size_t n = 0;
+    if (*in->zone)
+        env[n++] = (struct kv){ S("PROA_ZONE"), str_c(in->zone) };
+    if (b->s->enable_chaos)
+        env[n++] = (struct kv){ S("PROA_ENABLE_CHAOS"), S("true") };
     if (!r)
-        r = make_env(b, env, *in->zone ? 1 : 0, &in->sidecar.env);
+        r = make_env(b, env, n, &in->sidecar.env);
     in->sidecar.path = daprd ? daprd : b->s->self;
     in->sidecar.argv = w.v;
     in->sidecar.dir = in->app->dir;

@@ -36,6 +36,7 @@ struct plan_settings {
     const char *log_level;    /* for sidecars whose app says nothing */
     char *const *environ;     /* what processes inherit */
     int64_t instances;        /* 0 = as the apps say */
+    bool enable_chaos;        /* of all sidecars */
     /* Gives a port that is free now and that it hasn't given to anybody else. */
     int (*free_port)(void *arg, uint16_t *ret);
     void (*give_back)(void *arg, uint16_t port); /* may be NULL */

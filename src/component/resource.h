@@ -8,6 +8,7 @@
 
 #include "component/bind.h"
 #include "component/config.h"
+#include "policy/chaos.h"
 #include "policy/resiliency.h"
 #include "policy/scale.h"
 #include "policy/traffic.h"
@@ -84,6 +85,12 @@ struct endpoint_resource {
     str secret_store;
 };
 
+/* Of proa.dev/v1alpha1. */
+struct chaos_resource {
+    struct resource_head head;
+    struct chaos_fault fault;
+};
+
 /* proa.dev/v1alpha1: kept as it is for the module that knows the kind. */
 struct custom_resource {
     struct resource_head head;
@@ -106,7 +113,9 @@ struct resources {
     struct traffic_spec **traffic;
     struct overload_spec *overload; /* of this app; NULL = none */
     struct scale_spec *scale;       /* of this app; NULL = none */
-    size_t n_components, n_subscriptions, n_endpoints, n_customs, n_resiliencies, n_traffics;
+    struct chaos_resource *chaos;
+    size_t n_components, n_subscriptions, n_endpoints, n_customs, n_resiliencies, n_traffics,
+        n_chaos;
     struct configuration config;
     struct diags diags;
     uint64_t rest_hash; /* of what can't be changed while running: all but Components, Subscriptions
@@ -124,6 +133,7 @@ struct resource_options {
     size_t n_configs;
     str app_id;
     str namespace_; /* of the environment; empty = resources of any namespace count */
+    bool chaos;     /* --enable-chaos: kind Chaos counts */
     str (*getenv)(void *arg, str name); /* $VAR in --config files; .p NULL = unset; may be NULL */
     void *arg;
 };

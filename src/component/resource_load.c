@@ -36,6 +36,7 @@ static const struct kind {
     { "proa.dev/v1alpha1", "Traffic", load_traffic, .live = true },
     { "proa.dev/v1alpha1", "Overload", load_overload, .live = true },
     { "proa.dev/v1alpha1", "Scale", load_scale, .live = true },
+    { "proa.dev/v1alpha1", "Chaos", load_chaos, .live = true },
 };
 
 static const struct kind *find_kind(str api_version, str name)
@@ -274,6 +275,8 @@ static bool take_lists(struct loader *l)
     r->n_resiliencies = l->resiliency.n;
     r->traffic = l->traffic.v;
     r->n_traffics = l->traffic.n;
+    r->chaos = l->chaos.v;
+    r->n_chaos = l->chaos.n;
     str fatal = buf_str(&l->fatal);
     if (fatal.n && !(r->fatal = arena_cstr(&r->arena, fatal)))
         return false;

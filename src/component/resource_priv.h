@@ -14,7 +14,7 @@ struct vec { /* grows in the arena */
 struct loader {
     const struct resource_options *opt;
     struct resources *r;
-    struct vec component, subscription, endpoint, custom, resiliency, traffic;
+    struct vec component, subscription, endpoint, custom, resiliency, traffic, chaos;
     struct map component_by_name, endpoint_by_name; /* → label of the first one */
     struct buf fatal;
     struct config_raw *raw; /* of the --config files */
@@ -42,6 +42,7 @@ void load_resiliency(struct loader *l, struct document *d);
 void load_traffic(struct loader *l, struct document *d);
 void load_overload(struct loader *l, struct document *d);
 void load_scale(struct loader *l, struct document *d);
+void load_chaos(struct loader *l, struct document *d);
 /* After all files: names of policies that nobody defines. */
 void check_policy_names(struct loader *l);
 

@@ -1,5 +1,6 @@
 #include "base/clock.h"
 #include "base/mem.h"
+#include "block/chaos.h"
 #include "block/streaming.h"
 #include "format/json.h"
 #include "runtime/private.h"
@@ -324,6 +325,10 @@ CO void describe_feed(void *runtime, struct buf *out)
     put_instances(r, &w);
     if (r->app)
         admit_describe(r->app->admit, &w);
+    if (r->blocks.chaos) {
+        json_w_key(&w, S("chaos"));
+        chaos_write(r->blocks.chaos, &w);
+    }
     feed_write(&w);
     json_w_object_end(&w);
 }

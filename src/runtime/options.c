@@ -111,6 +111,8 @@ static const struct row {
       false },
     { "reminders-service", OPTION_STR, AT(reminders_service), "", "deprecated", true },
     { "actors-service", OPTION_STR, AT(actors_service), "", "deprecated", true },
+    { "enable-chaos", OPTION_BOOL, AT(enable_chaos), "false",
+      "allow faults on purpose: proa chaos, kind Chaos; also $PROA_ENABLE_CHAOS", false },
     { "workers", OPTION_INT, AT(workers), "0", "threads that serve; 0: one a core", false },
     { "help", OPTION_BOOL, AT(help), "false", "print this and end", false },
 };
@@ -281,6 +283,8 @@ static int read_environment(struct options *o, struct error *err)
         o->zone = getenv("PROA_ZONE");
     if (!o->region[0] && getenv("PROA_REGION"))
         o->region = getenv("PROA_REGION");
+    if (!options_given(o, "enable-chaos"))
+        o->enable_chaos = str_truthy(str_c(getenv("PROA_ENABLE_CHAOS")));
     if (o->api_token && !o->api_token[0])
         o->api_token = NULL;
     if (o->app_token && !o->app_token[0])

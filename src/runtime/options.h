@@ -43,7 +43,7 @@ struct options {
     struct option_list disable_init_endpoints, resources_path, config, sentry_audiences,
         scheduler_hosts;
     bool app_ssl, health_check, enable_profiling, enable_mtls, disable_k8s_secrets, log_as_json;
-    bool enable_metrics, version, build_info, wait, help;
+    bool enable_chaos, enable_metrics, version, build_info, wait, help;
     enum option_tri api_logging;
     unsigned char given[80]; /* by row: said on the command line */
     /* from the environment */

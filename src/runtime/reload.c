@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "block/binding.h"
+#include "block/chaos.h"
 #include "block/live.h"
 #include "component/config.h"
 #include "loop/watch.h"
@@ -204,6 +205,7 @@ CO static void reload(struct runtime *r)
             reload_overload(r, job.ret);
         }
         live_set(r->blocks.live, job.ret);
+        chaos_reload(r->blocks.chaos, r->live, job.ret);
         resources_unref(r->live);
         r->live = TAKE(job.ret);
     }

@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "block/chaos.h"
 #include "block/configuration.h"
 #include "block/live.h"
 #include "block/streaming.h"
@@ -180,6 +181,7 @@ int resources_read(struct runtime *r, struct resources **ret, struct error *err)
         .n_configs = o->config.n,
         .app_id = str_c(o->app_id),
         .namespace_ = str_c(r->blocks.namespace_raw),
+        .chaos = o->enable_chaos,
         .getenv = host_getenv,
     };
     return resources_load(&opt, ret, err);
@@ -211,6 +213,13 @@ static int load_resources(struct runtime *r, struct error *err)
     if (!r->blocks.live)
         return fail(err, EXHAUSTED, NULL, "out of memory");
     live_set(r->blocks.live, r->resources);
+    if (r->options->enable_chaos) {
+        r->blocks.chaos = chaos_new();
+        if (!r->blocks.chaos)
+            return fail(err, EXHAUSTED, NULL, "out of memory");
+        log_warn(RUNTIME_SCOPE, "Chaos is enabled: the API can make calls fail on purpose");
+        chaos_reload(r->blocks.chaos, NULL, r->resources);
+    }
     r->blocks.resiliency = r->resiliency;
     r->blocks.trace_zero = !r->resources->config.loaded || r->resources->config.tracing.present;
     return r->resiliency ? 0 : fail(err, EXHAUSTED, NULL, "out of memory");
@@ -671,6 +680,7 @@ void runtime_free(struct runtime *r)
     api_free(r->api);
     resiliency_free(r->resiliency);
     live_free(r->blocks.live);
+    chaos_free(r->blocks.chaos);
     resources_unref(r->live);
     resources_unref(r->resources);
     for (size_t i = 0; i < r->n_attributes; i++) {

@@ -352,13 +352,27 @@ class TwoSidecars(Proxied, GrpcCase):
         self.echo = self.a.echo
         config = self.hosts_config()
         self.callee = self.sidecar("callee", app_port=self.a.port, args=self.H2C, config=config)
-        self.s = self.sidecar("caller", config=config)
+        self.s = self.sidecar("caller", config=config, args=["--enable-chaos"])
         self.channel = self.channel_of(self.s)
 
     def test_who_calls_is_told(self):
         self.call("unary_unary", "Unary", b"")
         got = self.echo.metadata()
         self.assertEqual((got["dapr-caller-app-id"], got["dapr-callee-app-id"]), ("caller", "callee"))
+
+    def test_a_fault_on_purpose_has_a_code_or_no_answer(self):
+        def fault(**f):
+            answer = self.s.call("POST", "/proa/v1/chaos", json_body={"name": "x", "method": f"/{ECHO}/*", **f})
+            self.assertEqual(answer.status, 200, answer)
+            return self.refused("unary_unary", "Unary", b"x")
+        for f, code, text in (({"fault": "error", "status": "RESOURCE_EXHAUSTED"}, "RESOURCE_EXHAUSTED", "on purpose"),
+                              ({"fault": "error", "status": 404}, "NOT_FOUND", "on purpose"),
+                              ({"fault": "reset"}, "UNAVAILABLE", "broken")):
+            e = fault(**f)
+            self.assertEqual(e.code().name, code, f)
+            self.assertIn(text, e.details())
+        self.s.call("DELETE", "/proa/v1/chaos")
+        self.assertEqual(self.call("unary_unary", "Unary", b"x"), b"x")
 
     def test_an_unknown_app_is_unavailable(self):
         with self.assertRaises(grpc.RpcError) as e:

@@ -84,9 +84,9 @@ TEMPLATE = '''
 
 
 class Real(Run):
-    def __init__(self, test, slow="0", into=None):
+    def __init__(self, test, slow="0", into=None, args=()):
         self.slow, self.into = slow, into
-        super().__init__(test, "-f", ".", template=TEMPLATE % (free_port(), free_port(), slow),
+        super().__init__(test, "-f", ".", *args, template=TEMPLATE % (free_port(), free_port(), slow),
                          directory=into)
 
     def prepare(self):
@@ -147,6 +147,39 @@ class RealRuns(unittest.TestCase):
         until("the command's event", lambda: 99 in run.seen())
         r = run.command("invoke", "-a", "sink", "-m", "echo", "-d", '"hi"')
         self.assertEqual((r.returncode, r.stdout), (0, '"hi"'), r.stderr)
+
+    def test_faults_are_added_shown_and_removed_by_proa_chaos(self):
+        run = Real(self, args=["--enable-chaos"])
+        run.wait_healthy(2)
+        self.assertEqual(run.api("POST", "/v1.0/invoke/sink/method/echo", "1"), (200, b"1"))
+        r = run.command("chaos", "add", "busy", "--error", "418", "--app", "sink", "--method", "POST /echo", "--for", "1h")
+        self.assertEqual(r.returncode, 0, r.stderr)
+        self.assertEqual(run.api("POST", "/v1.0/invoke/sink/method/echo", "1")[0], 418)
+        self.assertEqual(run.command("chaos", "add", "--delay", "1ms-2ms", "--from", "source").returncode, 0)
+        faults = {f["name"]: f for f in json.loads(run.command("chaos", "list", "--json").stdout)}
+        self.assertEqual({n: (f["what"], f["app"], f["injected"], f["sidecars"]) for n, f in faults.items()},
+                         {"busy": ("error 418", "sink", 1, 2), "delay": ("delay 1-2 ms", "", 0, 1)})
+        self.assertTrue(3000 < faults["busy"]["left_s"] <= 3600, faults)
+        r = run.command("chaos", "list", "--from", "source")
+        self.assertIn("error 418", r.stdout)
+        self.assertEqual(run.command("chaos", "remove", "delay").returncode, 0, "one of them hasn't got it")
+        self.assertEqual(run.command("chaos", "remove", "busy").returncode, 0)
+        self.assertEqual(run.command("chaos", "list").stdout, "no faults\n")
+        self.assertEqual(run.api("POST", "/v1.0/invoke/sink/method/echo", "1"), (200, b"1"))
+        for args, want in ((["remove", "nobody"], "no fault is called"), (["add", "--error", "200"], "status"),
+                           (["list", "--from", "nobody"], "no sidecar")):
+            r = run.command("chaos", *args)
+            self.assertEqual(r.returncode, 1)
+            self.assertIn(want, r.stderr)
+        for args in (["add"], ["add", "--reset", "--blackhole"], ["remove"], ["lst"], []):
+            self.assertEqual(run.command("chaos", *args).returncode, 2, args)
+
+    def test_without_enable_chaos_proa_chaos_is_refused(self):
+        run = Real(self)
+        run.wait_healthy(2)
+        r = run.command("chaos", "add", "--reset")
+        self.assertEqual(r.returncode, 1)
+        self.assertIn("--enable-chaos", r.stderr)
 
     def test_no_event_is_lost_when_the_consumer_is_killed(self):
         run = Real(self, slow="0.005")
