@@ -10,7 +10,7 @@ from testrun import FAILED, PASSED, SKIPPED, Build, command, Result
 Suite = namedtuple("Suite", "name about run")
 
 UNIT = (
-    "base", "fiber", "loop", "format", "http", "policy", "component", "block", "api", "telemetry",
+    "base", "fiber", "loop", "format", "http", "policy", "sim", "component", "block", "api", "telemetry",
     "runtime", "cli", "lib", "conformance",
 )  # fmt: skip
 THREADED = ("fiber", "loop", "http")

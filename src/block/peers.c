@@ -141,8 +141,8 @@ static void learn(struct peers *p, const struct traffic_rule *rule, struct peer 
         atomic_fetch_add_explicit(zone_calls, 1, memory_order_relaxed);
     if (result == OUTLIER_FAILED || result == OUTLIER_UNREACHABLE)
         atomic_fetch_add_explicit(&peer->failed, 1, memory_order_relaxed);
-    else if (result != VERDICT_NONE && !p->open_ended)
-        add_latency(peer, l, took);
+    else if (result != VERDICT_NONE && !p->open_ended && r != -TIMEOUT)
+        add_latency(peer, l, took); /* how long it would have taken isn't known otherwise */
     if (result == VERDICT_NONE)
         outlier_forget(&peer->health);
     else if (outlier_record(&rule->outlier, &peer->up->group, &peer->health,

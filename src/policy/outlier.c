@@ -12,6 +12,7 @@ enum {
     SWEEP_MAX = 256,    /* instances that are compared */
     START_WEIGHT = 100, /* slow start begins with a tenth */
     GOOD_TIMES = 10,    /* after so many times its length an ejection is forgotten */
+    HEARD_SWEEPS = 40,  /* for so long an instance counts that gets no calls */
 };
 
 #define GET(field) atomic_load_explicit(&(field), memory_order_relaxed)
@@ -49,7 +50,7 @@ static uint64_t time_of(const struct outlier_config *c, uint32_t in_a_row, doubl
     return (uint64_t)(ns * (0.9 + 0.2 * unit));
 }
 
-static bool peers_are_well(const struct outlier_group *g)
+bool outlier_peers_are_well(const struct outlier_group *g)
 {
     return GET(g->expected) < BROKEN;
 }
@@ -60,7 +61,7 @@ static void eject(const struct outlier_config *c, const struct outlier_group *g,
 {
     uint32_t row = GET(o->in_a_row);
     uint64_t back = GET(o->returned_ns);
-    if (!peers_are_well(g) || (!again && now_ns - back > GOOD_TIMES * time_of(c, row, 0.5)))
+    if (!outlier_peers_are_well(g) || (!again && now_ns - back > GOOD_TIMES * time_of(c, row, 0.5)))
         row = 0;
     uint64_t ns = time_of(c, row, unit);
     SET(o->in_a_row, row + 1);
@@ -129,7 +130,7 @@ bool outlier_record(const struct outlier_config *c, struct outlier_group *g, str
     if (!bad && GET(o->evidence) == 0)
         return false; /* the common way */
     int32_t evidence = add_evidence(o, weigh(g, result), threshold(c));
-    bool to_blame = GET(g->n) >= 2 && c->failures && peers_are_well(g);
+    bool to_blame = GET(g->n) >= 2 && c->failures && outlier_peers_are_well(g);
     bool out = result == OUTLIER_UNREACHABLE || (bad && to_blame && evidence >= threshold(c));
     if (!out)
         return false;
@@ -179,14 +180,20 @@ static int ascending(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-/* What was counted since the last sweep joins the share, half and half. False: nothing was. */
+/* What was counted since the last sweep joins the share, half and half. False: what is known of it
+ * is no measure for others. An instance that few calls are sent to, such as one of another zone,
+ * isn't heard of in each sweep. */
 static bool update_share(struct outlier *o)
 {
     uint32_t good = atomic_exchange_explicit(&o->good, 0, memory_order_relaxed);
     uint32_t bad = atomic_exchange_explicit(&o->bad, 0, memory_order_relaxed);
     uint64_t all = (uint64_t)good + bad;
+    uint32_t heard = GET(o->heard);
+    if (!all && heard)
+        SET(o->heard, heard - 1);
     if (!all)
-        return false;
+        return heard && !GET(o->until_ns);
+    SET(o->heard, HEARD_SWEEPS);
     uint32_t now = (uint32_t)(bad * (uint64_t)FULL / all);
     SET(o->share, (GET(o->share) + now + 1) / 2);
     return true;

@@ -46,7 +46,8 @@ struct outlier {                  /* one instance */
     _Atomic int32_t evidence;     /* thousandths of a nat */
     _Atomic uint32_t in_a_row;    /* ejections without a long good time between them */
     _Atomic uint32_t good, bad;   /* calls since the last sweep */
-    _Atomic uint32_t share;       /* of bad calls lately, thousandths */
+    _Atomic uint32_t share;       /* of bad calls lately, thousandths … */
+    _Atomic uint32_t heard;       /* … which counts for so many more sweeps */
     atomic_bool probing;          /* its probe is under way */
     atomic_bool unreachable;      /* the last thing known is that nobody takes connections there */
 };
@@ -72,5 +73,9 @@ bool outlier_probe(struct outlier *o) WUR;
 /* 0 … 1000: less than 1000 in slow start, 0 while ejected. */
 uint32_t outlier_weight(const struct outlier_config *c, const struct outlier *o, uint64_t now_ns);
 
-/* Compares the n instances' calls since the last sweep; about four times a second. */
+/* Compares the n instances, by what they have shown in the last ten seconds; about four times a
+ * second. */
 void outlier_sweep(struct outlier_group *g, struct outlier *const *o, size_t n);
+/* False: most of those that get calls fail, so that nobody is ejected for it. It may be what they
+ * all depend on; or others, which get no calls, would do better. */
+bool outlier_peers_are_well(const struct outlier_group *g);

@@ -69,6 +69,7 @@ struct tally {
     struct sum zone[ZONES_MAX], level[ZONE_LEVELS];
     size_t level_of[ZONES_MAX];
     size_t n; /* zones */
+    bool unwell;
 };
 
 static void count_host(struct sum *s, const struct zone_host *h, uint64_t now_ns)
@@ -133,6 +134,7 @@ static void take_stock(struct zones *z, struct tally *t, const struct zone_rules
 {
     uint64_t since_ns = z->updated_ns ? now_ns - z->updated_ns : 0;
     t->n = zone_map_count(map);
+    t->unwell = rules->unwell;
     for (size_t i = 0; i < t->n; i++) {
         struct sum *s = &t->zone[i];
         struct zone_past *p = &z->past[i];
@@ -208,8 +210,10 @@ static void follow_keeps(struct zones *z, const struct tally *t, double seconds)
 static double probes(const struct tally *t, size_t level)
 {
     double load;
-    if (next_usable(t, level) >= LEVEL_FAR || !load_of(&t->level[level], &load) ||
-        load < PROBE_FROM)
+    size_t next = next_usable(t, level);
+    if (t->unwell && next < ZONE_LEVELS)
+        return PROBE_MOST;
+    if (next >= LEVEL_FAR || !load_of(&t->level[level], &load) || load < PROBE_FROM)
         return 0;
     return PROBE_MOST * fmin(1, (load - PROBE_FROM) / (PROBE_MOST_AT - PROBE_FROM));
 }

@@ -12,7 +12,8 @@
  *   above that it gives some away each second until it isn't, and takes them back more slowly.
  *   Without loads (daprd doesn't tell any) it gives away in proportion to what isn't healthy.
  *   A level under load sends a few calls to the next one, to hear of its load: none while it is
- * low. Panic: without any healthy instance anywhere health counts for nothing. */
+ * low. So does one where most calls fail, to see whether others do better. Panic: without any
+ * healthy instance anywhere health counts for nothing. */
 #pragma once
 
 #include "policy/zone_map.h"
@@ -26,6 +27,7 @@ struct zone_rules {
     const str *regions; /* the own one needn't be named */
     size_t n_regions;
     uint64_t ramp_ns; /* 0 = 30 s */
+    bool unwell;      /* most of the instances that get calls fail: outlier_peers_are_well() */
 };
 
 struct zone_host { /* an instance, as the caller sees it now */

@@ -151,6 +151,23 @@ TEST(when_all_fail_failures_stop_being_evidence)
     CHECK(b.g.expected >= 500, "%u", b.g.expected);
 }
 
+/* Two of the three that get all calls fail; the two others were called once. */
+TEST(peers_that_get_few_calls_count_for_ten_seconds)
+{
+    struct box b;
+    open(&b);
+    for (int sweep = 0; sweep < 60; sweep++) {
+        for (int i = 0; i < 5; i++)
+            if (i < 3 || sweep == 0)
+                (void)call(&b, i, i < 2 ? OUTLIER_FAILED : OUTLIER_OK);
+        outlier_sweep(&b.g, b.all, 5);
+        if (sweep == 39) /* of those that were called in each sweep most fail, of all they don't */
+            CHECK(outlier_peers_are_well(&b.g));
+        b.o[0].until_ns = b.o[1].until_ns = 0; /* nobody leaves */
+    }
+    CHECK(!outlier_peers_are_well(&b.g));
+}
+
 TEST(after_its_time_one_probe_decides)
 {
     struct box b;

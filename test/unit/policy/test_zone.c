@@ -134,6 +134,22 @@ TEST(loaded_zone_sends_few_to_hear_of_others)
     CHECK(away(&f, f.zone[0]) > 0.01 && away(&f, f.zone[0]) < 0.04, "%f", away(&f, f.zone[0]));
 }
 
+TEST(zone_where_most_calls_fail_sends_few_to_hear_of_others)
+{
+    struct fleet f = fleet_of_three(0.4);
+    uint8_t a = f.zone[0];
+    run(&f, 5);
+    CHECK(share(&f, a, a) == 1);
+    f.rules[a].unwell = true;
+    run(&f, 2);
+    CHECK(fabs(share(&f, a, a) - 0.97) < 0.001, "%.4f", share(&f, a, a));
+    f.n_zones = 1; /* there are no others to ask */
+    f.n_hosts = 2;
+    run(&f, 2);
+    CHECK(share(&f, a, a) == 1);
+    zone_map_done(&f.map);
+}
+
 TEST(lost_zone_gets_nothing_at_once_and_its_calls_are_shared_fairly)
 {
     struct fleet f = fleet_of_three(1.0);
