@@ -135,6 +135,7 @@ void zones_weigh(void *arg, struct upstream *u, const struct traffic_rule *rule,
             .regions = rule->region,
             .n_regions = rule->n_regions,
             .ramp_ns = rule->zone_ramp_ns,
+            .unwell = !outlier_peers_are_well(&u->group),
         };
         zones_update(&d->zones, &rules, &z->map, host, n, now_ns, &d->weights);
         d->health = health;
