@@ -45,6 +45,11 @@ bench: release ## measure: fiber switches, formats, engines, and the sidecar aga
 	@$(DEPS) build bench
 	@$(MAKE) --no-print-directory -C bench B=$(abspath $(B))
 
+.PHONY: bench-sim
+bench-sim: ## simulate the control laws in virtual time (SIM_SEEDS=n): figures, pictures for the docs
+	@$(DEPS) build
+	@$(MAKE) --no-print-directory -C bench sim B=$(abspath $(B))
+
 .PHONY: install
 install: release ## install to DESTDIR and prefix; WITH_DAPRD=1 also under the name daprd
 	@meson configure $(RELEASE) --prefix=$(abspath $(prefix)) -Ddaprd=$(if $(filter 1,$(WITH_DAPRD)),true,false)

@@ -35,10 +35,10 @@ void cells_look(struct scenario *s, void *arg)
     double bad = (double)(flow_offered(&s->flow) ? s->flow.slow : 0);
     for (enum outcome o = CALL_SHED; o < OUTCOMES; o++)
         bad += (double)flow_sum(&s->flow, o);
-    double good = gauge_rate(&x->good, (double)flow_sum(&s->flow, CALL_GOOD), CELLS_EVERY);
-    bad = gauge_rate(&x->bad, bad, CELLS_EVERY);
+    double good = gauge_rate(&x->good, (double)flow_sum(&s->flow, CALL_GOOD), s->every_ns);
+    bad = gauge_rate(&x->bad, bad, s->every_ns);
     scenario_put(s, "calls/s", "offered",
-                 gauge_rate(&x->offered, (double)flow_offered(&s->flow), CELLS_EVERY));
+                 gauge_rate(&x->offered, (double)flow_offered(&s->flow), s->every_ns));
     scenario_put(s, "calls/s", "goodput", good);
     scenario_put(s, "affected, %", "failed, shed or slow", 100 * bad / (good + bad + 1));
     scenario_put(s, "workers in use, %", "zone a", 100 * cells_busy(x, 0));

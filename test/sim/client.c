@@ -349,6 +349,15 @@ void client_call(struct client *c, const struct order *o)
     try_once(call);
 }
 
+static struct peer *peer_new(struct fleet *f, struct server *s)
+{
+    struct peer *p = sim_alloc(f->sim, sizeof *p);
+    p->server = s;
+    p->hash = sim_bits(f->sim);
+    p->zone_weight = 1000;
+    return p;
+}
+
 struct client *client_new(struct fleet *f, uint8_t zone, size_t from, size_t n)
 {
     struct client *c = sim_alloc(f->sim, sizeof *c);
@@ -362,11 +371,35 @@ struct client *client_new(struct fleet *f, uint8_t zone, size_t from, size_t n)
     c->sweep_ns = f->sim->now + (uint64_t)(sim_unit(f->sim) * SWEEP_NS);
     zones_init(&c->zones);
     budget_init(&c->retries, &(struct budget_config){ 0 });
-    for (size_t i = 0; i < n; i++) {
-        c->peer[i] = sim_alloc(f->sim, sizeof *c->peer[i]);
-        c->peer[i]->server = &f->server[from + i];
-        c->peer[i]->hash = sim_bits(f->sim);
-        c->peer[i]->zone_weight = 1000;
-    }
+    for (size_t i = 0; i < n; i++)
+        c->peer[i] = peer_new(f, &f->server[from + i]);
     return c;
+}
+
+static size_t find(const struct client *c, const struct server *s)
+{
+    size_t i = 0;
+    while (i < c->n_peers && c->peer[i]->server != s)
+        i++;
+    return i;
+}
+
+void client_meet(struct client *c, struct server *s)
+{
+    if (find(c, s) < c->n_peers)
+        return;
+    PRE(c->n_peers < PEERS_MAX);
+    struct peer *p = peer_new(c->fleet, s);
+    p->health.returned_ns = c->fleet->sim->now;
+    c->peer[c->n_peers++] = p;
+    c->group.n = (uint32_t)c->n_peers;
+}
+
+void client_forget(struct client *c, const struct server *s)
+{
+    size_t i = find(c, s);
+    if (i == c->n_peers)
+        return;
+    c->peer[i] = c->peer[--c->n_peers];
+    c->group.n = (uint32_t)c->n_peers;
 }

@@ -144,6 +144,9 @@ uint8_t fleet_zone(struct fleet *f, unsigned i); /* 0 … zones - 1 → its numb
 
 /* A new caller of servers[from … from + n). */
 struct client *client_new(struct fleet *f, uint8_t zone, size_t from, size_t n);
+/* It has found another instance, which begins with little; one that it knows is fine. */
+void client_meet(struct client *c, struct server *s);
+void client_forget(struct client *c, const struct server *s); /* calls that are there stay */
 void client_call(struct client *c, const struct order *o);
 
 /* The process is gone, with all it was doing; or is there again, with a fresh limit. */

@@ -21,11 +21,11 @@ static void look_at_five(struct scenario *s, void *arg)
     double bad = (double)s->flow.slow;
     for (enum outcome o = CALL_SHED; o < OUTCOMES; o++)
         bad += (double)flow_sum(&s->flow, o);
-    double good = gauge_rate(&x->good, (double)(flow_sum(&s->flow, CALL_GOOD)), EVERY);
-    bad = gauge_rate(&x->bad, bad, EVERY);
-    double sick = gauge_rate(&x->sick, (double)x->fleet.server[0].arrived, EVERY);
-    double tries = gauge_rate(&x->attempts, (double)x->client->attempts, EVERY);
-    double calls = gauge_rate(&x->calls, (double)x->client->calls, EVERY);
+    double good = gauge_rate(&x->good, (double)(flow_sum(&s->flow, CALL_GOOD)), s->every_ns);
+    bad = gauge_rate(&x->bad, bad, s->every_ns);
+    double sick = gauge_rate(&x->sick, (double)x->fleet.server[0].arrived, s->every_ns);
+    double tries = gauge_rate(&x->attempts, (double)x->client->attempts, s->every_ns);
+    double calls = gauge_rate(&x->calls, (double)x->client->calls, s->every_ns);
     scenario_put(s, "calls/s", "good", good);
     scenario_put(s, "calls/s", "failed or slow", bad);
     scenario_put(s, "calls/s", "to the sick one", sick);
@@ -124,6 +124,8 @@ static void killed(struct scenario *s)
     scenario_for(s, SEC(10));
     HOLDS(s, flow_good(&s->flow) == 1, "%ju of %ju failed",
           (uintmax_t)flow_sum(&s->flow, CALL_FAILED), (uintmax_t)flow_offered(&s->flow));
+    scenario_note(s, "%ju failed of %ju", (uintmax_t)flow_sum(&s->flow, CALL_FAILED),
+                  (uintmax_t)flow_offered(&s->flow));
     five_close(s, &x);
 }
 
@@ -195,10 +197,11 @@ static void look_at_chain(struct scenario *s, void *arg)
     for (size_t i = 2 * FIVE; i < 3 * FIVE; i++)
         last += x->fleet.server[i].arrived;
     scenario_put(s, "calls/s", "offered",
-                 gauge_rate(&x->offered, (double)flow_offered(&s->flow), EVERY));
+                 gauge_rate(&x->offered, (double)flow_offered(&s->flow), s->every_ns));
     scenario_put(s, "calls/s", "goodput",
-                 gauge_rate(&x->good, (double)flow_sum(&s->flow, CALL_GOOD), EVERY));
-    scenario_put(s, "calls/s", "tries at the last hop", gauge_rate(&x->last, (double)last, EVERY));
+                 gauge_rate(&x->good, (double)flow_sum(&s->flow, CALL_GOOD), s->every_ns));
+    scenario_put(s, "calls/s", "tries at the last hop",
+                 gauge_rate(&x->last, (double)last, s->every_ns));
 }
 
 struct hop {

@@ -27,13 +27,15 @@ static void look(struct scenario *s, void *arg)
     }
     const char *panel = "calls/s";
     scenario_put(s, panel, "offered",
-                 gauge_rate(&x->offered, (double)flow_offered(&s->flow), EVERY));
+                 gauge_rate(&x->offered, (double)flow_offered(&s->flow), s->every_ns));
     scenario_put(s, panel, "goodput",
-                 gauge_rate(&x->good, (double)flow_sum(&s->flow, CALL_GOOD), EVERY));
-    scenario_put(s, "shed/s", "critical", gauge_rate(&x->shed[0], (double)all.by_class[0], EVERY));
-    scenario_put(s, "shed/s", "normal", gauge_rate(&x->shed[2], (double)all.by_class[2], EVERY));
+                 gauge_rate(&x->good, (double)flow_sum(&s->flow, CALL_GOOD), s->every_ns));
+    scenario_put(s, "shed/s", "critical",
+                 gauge_rate(&x->shed[0], (double)all.by_class[0], s->every_ns));
+    scenario_put(s, "shed/s", "normal",
+                 gauge_rate(&x->shed[2], (double)all.by_class[2], s->every_ns));
     scenario_put(s, "shed/s", "background",
-                 gauge_rate(&x->shed[4], (double)all.by_class[4], EVERY));
+                 gauge_rate(&x->shed[4], (double)all.by_class[4], s->every_ns));
     scenario_put(s, "calls", "limit", all.limit);
     scenario_put(s, "calls", "in the app", all.inflight);
 }
@@ -163,6 +165,7 @@ static void limiter_drift(struct scenario *s)
     double limit[30], least = 1;
     struct admission_stats now;
     shop_open(s, &x, 1, 8, 40, true);
+    scenario_draw(s, SEC(6), look, &x);
     for (size_t i = 0; i < COUNT(limit); i++) {
         double sum = 0;
         for (int k = 0; k < 60; k++) {
