@@ -17,6 +17,10 @@
 #define PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
 #define CO /* may suspend the calling fiber; tools/check_co.py refuses an unmarked caller */
 
+/* A function whose large locals mustn't lie in the frame of its caller, which waits in deeper
+ * calls: each call in flight keeps the pages of its stack that were ever touched. */
+#define NOINLINE __attribute__((noinline))
+
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 #define CONTAINER_OF(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
 #define LIKELY(x) __builtin_expect(!!(x), 1)

@@ -42,8 +42,9 @@ static void look(const struct fleet *f, uint64_t now, struct choice_instance *re
 }
 
 /* NULL: all have been tried. */
-static struct peer *choose_first(const struct peers *p, const struct traffic_rule *rule,
-                                 const struct fleet *f, const struct tried *t, uint64_t now)
+NOINLINE static struct peer *choose_first(const struct peers *p, const struct traffic_rule *rule,
+                                          const struct fleet *f, const struct tried *t,
+                                          uint64_t now)
 {
     struct choice_instance v[RESOLVE_ADDRESSES];
     const struct choice_call call = { rule, p->key, p->sticky, t->n > 0 };
@@ -57,8 +58,8 @@ static struct peer *choose_first(const struct peers *p, const struct traffic_rul
     return at < f->n ? f->peer[at] : NULL;
 }
 
-static struct peer *choose_second(const struct traffic_rule *rule, const struct fleet *f,
-                                  uint64_t but, uint64_t now)
+NOINLINE static struct peer *choose_second(const struct traffic_rule *rule, const struct fleet *f,
+                                           uint64_t but, uint64_t now)
 {
     struct choice_instance v[RESOLVE_ADDRESSES];
     look(f, now, v);

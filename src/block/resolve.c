@@ -130,8 +130,8 @@ CO static int ask(struct resolve_cache *c, struct blocks *b, const struct key *k
 }
 
 /* Nobody is known, or it's time to ask again. */
-CO static int refresh(struct resolve_cache *c, struct blocks *b, const struct key *k, str app_id,
-                      str namespace_, struct fleet **ret, struct error *err)
+NOINLINE CO static int refresh(struct resolve_cache *c, struct blocks *b, const struct key *k,
+                               str app_id, str namespace_, struct fleet **ret, struct error *err)
 {
     struct error cause = { 0 };
     if (*ret)
