@@ -14,3 +14,10 @@ export const time = (v) => {
   return Number.isFinite(ms) ? ms : null;
 };
 export const oneOf = (known, v, otherwise) => (known.includes(v) ? v : otherwise);
+export const texts = (v, max) =>
+  Array.isArray(v)
+    ? v
+        .slice(0, max)
+        .map((a) => str(a))
+        .filter(Boolean)
+    : [];

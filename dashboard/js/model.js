@@ -2,7 +2,7 @@
 // number or null, every text a bounded string, every list a list of bounded length.
 // Ids are only ever used as keys of a Map, never in a selector or as a property name.
 
-import { MAX_TEXT, num, str, obj, list, share, time } from "./clean.js";
+import { MAX_TEXT, num, str, obj, list, share, time, texts } from "./clean.js";
 import { resilience } from "./resilience.js";
 
 const STATES = new Set([
@@ -104,12 +104,7 @@ function resource(o, i) {
     kind: str(o.kind, 60),
     name: str(o.name),
     type: str(o.type, 80),
-    apps: Array.isArray(o.apps)
-      ? o.apps
-          .slice(0, 60)
-          .map((a) => str(a))
-          .filter(Boolean)
-      : [],
+    apps: texts(o.apps, 60),
     status: str(o.status, 60),
     file: str(o.file),
     error: str(o.error, MAX_TEXT),

@@ -78,7 +78,14 @@ function what(f) {
 }
 
 const where = (f) =>
-  [f.app || "all apps", f.method, f.zone && `zone ${f.zone}`].filter(Boolean).join(" · ");
+  [
+    f.app || "all apps",
+    f.method,
+    f.zone && `zone ${f.zone}`,
+    f.some && `from ${f.callers.join(", ")}`,
+  ]
+    .filter(Boolean)
+    .join(" · ");
 
 const FAULTS = [
   ["Name", "head", (td, f) => text(td, f.name || fmt.DASH)],
@@ -119,7 +126,12 @@ export function createPanels(doc) {
       seen("zones", zones.update(r.zones, model.uptime));
       overload([...r.overload].sort(byName((o) => o.app)));
       breakers([...r.breakers].sort(byName((b) => b.target)));
-      faults([...r.faults].sort(byName((f) => f.key)));
+      const callers = model.services.length;
+      faults(
+        r.faults
+          .map((f) => ({ ...f, some: f.callers.length > 0 && f.callers.length < Math.min(callers, 16) }))
+          .sort(byName((f) => f.key)),
+      );
       const shed = r.overload.reduce((n, o) => n + (o.shedRps || 0), 0);
       heading("overload", shed > 0 ? `${fmt.rate(shed)} shed` : "nothing is shed");
       const open = r.breakers.filter((b) => b.state !== "closed").length;

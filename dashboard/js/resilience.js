@@ -1,7 +1,7 @@
 // resilience.js: the part of the model that tells how the system stays up: overload control, instances
 // as their callers see them, breakers, zones, scale, and faults on purpose. Trusted as model.js is.
 
-import { MAX_TEXT, num, str, obj, list, share, oneOf } from "./clean.js";
+import { MAX_TEXT, num, str, obj, list, share, oneOf, texts } from "./clean.js";
 
 /** Most important first. */
 export const PRIORITIES = ["critical", "high", "normal", "low", "background"];
@@ -46,7 +46,7 @@ function breaker(o) {
     target: str(o.target),
     name: str(o.name),
     state: oneOf(BREAKER_STATES, o.state, "closed"),
-    apps: Array.isArray(o.apps) ? o.apps.slice(0, 20).map((a) => str(a)).filter(Boolean) : [],
+    apps: texts(o.apps, 20),
   };
 }
 
@@ -78,6 +78,7 @@ function fault(o) {
     delayMax: num(o.delay_max_ms),
     left: num(o.left_s),
     injected: num(o.injected),
+    callers: texts(o.apps, 20),
   };
 }
 

@@ -219,26 +219,43 @@ static void write_peers(struct write *x)
     json_w_array_end(x->w);
 }
 
+/* ---- who a breaker or a fault is of ---- */
+
+enum { CALLERS_MAX = 16 };
+
+struct callers { /* apps; more than these are left out */
+    const char *app[CALLERS_MAX];
+    size_t n;
+};
+
+static void add_caller(struct callers *c, const char *app)
+{
+    for (size_t i = 0; i < c->n; i++)
+        if (strcmp(c->app[i], app) == 0)
+            return;
+    if (c->n < COUNT(c->app))
+        c->app[c->n++] = app;
+}
+
+static void write_callers(struct write *x, const struct callers *c)
+{
+    json_w_key(x->w, S("apps"));
+    json_w_array(x->w);
+    for (size_t i = 0; i < c->n; i++)
+        json_w_str(x->w, str_c(c->app[i]));
+    json_w_array_end(x->w);
+}
+
 /* ---- breakers ---- */
 
-enum { CLOSED, HALF_OPEN, OPEN, BREAKER_VIEWS, BREAKER_APPS_MAX = 8 };
+enum { CLOSED, HALF_OPEN, OPEN, BREAKER_VIEWS };
 static const str breaker_view[BREAKER_VIEWS] = { S("closed"), S("half-open"), S("open") };
 
 struct breaker_view {
     str target;
     unsigned seen_as[BREAKER_VIEWS];
-    const char *app[BREAKER_APPS_MAX]; /* who has it */
-    size_t n_apps;
+    struct callers callers; /* who has it */
 };
-
-static void add_breaker_app(struct breaker_view *b, const char *app)
-{
-    for (size_t i = 0; i < b->n_apps; i++)
-        if (strcmp(b->app[i], app) == 0)
-            return;
-    if (b->n_apps < COUNT(b->app))
-        b->app[b->n_apps++] = app;
-}
 
 static struct breaker_view *breaker_for(struct breaker_view *v, size_t *n, str target)
 {
@@ -261,7 +278,7 @@ static void gather_breakers(struct write *x, const struct source *s, struct brea
         struct breaker_view *b = target.n ? breaker_for(v, n, target) : NULL;
         if (!b)
             continue;
-        add_breaker_app(b, s->instance.app);
+        add_caller(&b->callers, s->instance.app);
         for (size_t i = 0; i < BREAKER_VIEWS; i++)
             if (str_eq(state, breaker_view[i]))
                 b->seen_as[i]++;
@@ -280,11 +297,7 @@ static void write_breaker(struct write *x, const struct breaker_view *b)
             str_cut(b->target, '@', &app, &address) ? instance_at(x, app, address) : S(""));
     put_str(x, S("state"), breaker_view[state]);
     put_count(x, S("agree"), b->seen_as[state]);
-    json_w_key(x->w, S("apps"));
-    json_w_array(x->w);
-    for (size_t i = 0; i < b->n_apps; i++)
-        json_w_str(x->w, str_c(b->app[i]));
-    json_w_array_end(x->w);
+    write_callers(x, &b->callers);
     json_w_object_end(x->w);
 }
 
@@ -383,6 +396,7 @@ struct fault_view {
     double percent, delay_ms, delay_max_ms, left_s;
     uint64_t injected;
     unsigned sidecars;
+    struct callers callers; /* whose calls it hits */
 };
 
 static struct fault_view *fault_for(struct write *x, struct fault_view *v, size_t *n,
@@ -421,6 +435,7 @@ static void gather_faults(struct write *x, const struct source *s, struct fault_
         if (!f)
             continue;
         f->sidecars++;
+        add_caller(&f->callers, s->instance.app);
         f->injected += json_u64(json_get(item, S("injected")), &injected) ? injected : 0;
         if (!isnan(left))
             f->left_s = fmax(isnan(f->left_s) ? 0 : f->left_s, left);
@@ -442,6 +457,7 @@ static void write_fault(struct write *x, const struct fault_view *f)
     put_number(x, S("left_s"), f->left_s);
     put_count(x, S("injected"), f->injected);
     put_count(x, S("sidecars"), f->sidecars);
+    write_callers(x, &f->callers);
     json_w_object_end(x->w);
 }
 

@@ -34,6 +34,21 @@ static void rates_cell(char cell[TABLE_CELL_MAX], struct json rates, struct aren
     table_text(cell, all);
 }
 
+static void apps_cell(char cell[TABLE_CELL_MAX], struct json object, struct arena *a)
+{
+    struct json_iter it = json_iter(json_get(object, S("apps")));
+    struct json v;
+    str app, all = S("");
+    while (json_next(&it, NULL, &v)) {
+        if (json_string(a, v, &app) != 0)
+            continue;
+        str more =
+            arena_printf(a, STR_FMT "%s" STR_FMT, STR_ARG(all), all.n ? ", " : "", STR_ARG(app));
+        all = more.p ? more : all;
+    }
+    table_text(cell, all);
+}
+
 static void add_overload(struct table *t, struct json o, struct arena *a)
 {
     double shed = number(o, S("shed_rps"));
@@ -88,24 +103,15 @@ static void add_peer(struct table *t, struct json p, struct arena *a)
 
 static void add_breaker(struct table *t, struct json b, struct arena *a)
 {
-    str state = text(b, S("state"), a), name = text(b, S("name"), a), app, all = S("");
-    struct json_iter it = json_iter(json_get(b, S("apps")));
-    struct json v;
+    str state = text(b, S("state"), a), name = text(b, S("name"), a);
     if (!state.n || str_eq(state, S("closed")))
         return;
     struct table_row *r = table_add(t, str_eq(state, S("open")) ? TABLE_RED : TABLE_YELLOW);
     if (!r)
         return;
-    while (json_next(&it, NULL, &v)) {
-        if (json_string(a, v, &app) != 0)
-            continue;
-        str more =
-            arena_printf(a, STR_FMT "%s" STR_FMT, STR_ARG(all), all.n ? ", " : "", STR_ARG(app));
-        all = more.p ? more : all;
-    }
     table_text(r->cell[0], name.n ? name : text(b, S("target"), a));
     table_text(r->cell[1], state);
-    table_text(r->cell[2], all);
+    apps_cell(r->cell[2], b, a);
 }
 
 static void add_zone_pair(struct table *t, struct json p, struct arena *a)
@@ -135,6 +141,7 @@ static void add_fault(struct table *t, struct json f, struct arena *a)
     table_number(r->cell[5], "%.4g%%", number(f, S("percent")));
     table_number(r->cell[6], "%.0f", number(f, S("injected")));
     table_duration(r->cell[7], number(f, S("left_s")));
+    apps_cell(r->cell[8], f, a);
 }
 
 #define HEAD(...)                                                                                  \
@@ -173,8 +180,8 @@ int status_print_tables(struct json feed, struct arena *a)
           { HEAD("FROM ZONE", "TO ZONE", "RPS"), .n_columns = 3, LEFT(3), .state = 1 } },
         { add_fault,
           json_get(feed, S("chaos")),
-          { HEAD("FAULT", "KIND", "APP", "METHOD", "ZONE", "SHARE", "HIT", "LEFT"), .n_columns = 8,
-            LEFT(31), .state = 1 } },
+          { HEAD("FAULT", "KIND", "APP", "METHOD", "ZONE", "SHARE", "HIT", "LEFT", "CALLERS"),
+            .n_columns = 9, LEFT(31 | 1 << 8), .state = 1 } },
     };
     for (size_t i = 0; i < COUNT(part); i++) {
         struct json_iter it = json_iter(part[i].list);

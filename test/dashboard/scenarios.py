@@ -488,7 +488,8 @@ def spike(t):
             "delay_max_ms": 600,
             "left_s": max(0, rounded(60 - t)),
             "injected": int(40 * t),
-            "sidecars": 9,
+            "sidecars": 5,
+            "apps": ["orders", "storefront"],
         }
     ]
     return out

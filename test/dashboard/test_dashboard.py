@@ -585,7 +585,7 @@ def test_breakers_and_faults_equal_the_feed():
                 [
                     "slow-cards",
                     "delay 200 ms to 600 ms",
-                    "payment · POST /charge · zone b",
+                    "payment · POST /charge · zone b · from orders, storefront",
                     "25 %",
                     "1.25k",
                     "12 s",

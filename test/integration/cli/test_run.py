@@ -424,7 +424,7 @@ class Runs(unittest.TestCase):
                      r"orders +20 +3 +1 +\d+\.\d +\d+\.\d +low \d+/s +priority \d+/s",
                      r"10\.0\.0\.1:1 +ejected +far +b +2 of 2 .*",
                      r"bank +open +orders, stock", r"a +b +\d+\.\d",
-                     r"late +delay +far +- +- +25% +8 +\d+s"):
+                     r"late +delay +far +- +- +25% +8 +\d+s +orders, stock"):
             self.assertRegex(r.stdout, f"(?m)^{line}$")
         self.assertNotIn("calm", r.stdout, "a closed breaker is nothing to show")
         self.assertNotIn("\033", r.stdout, "no colours: this is no terminal")

@@ -274,6 +274,7 @@ TEST(a_fault_of_many_sidecars_is_one_line_and_its_time_runs)
     check_number(c, "delay_max_ms", 300);
     check_number(c, "injected", 9);
     check_number(c, "sidecars", 2);
+    CHECK_STR(json_get(c, S("apps")).raw, "[\"orders\"]");
     check_number(c, "left_s", 8.5); /* the answer is a second old */
     end(&f);
 }
