@@ -35,6 +35,11 @@ demo-polyglot: release ## the same with services in Python, JavaScript, Go and J
 	    $(PYTHON) tools/install_sdk.py $$service --into $(B)/polyglot --share $(B)/sdk; done
 	@KEEP=$(KEEP) DEMO_SECONDS=$(DEMO_SECONDS) $(PYTHON) demo/run.py --build $(RELEASE) --polyglot $(B)/polyglot
 
+.PHONY: demo-spike
+demo-spike: release ## the shop in three zones: ten times the load, then a zone is lost and comes back
+	@$(DEPS) demo
+	@KEEP=$(KEEP) DEMO_SECONDS=$(DEMO_SECONDS) $(PYTHON) demo/spike.py --build $(RELEASE)
+
 .PHONY: test
 test: ## install what the tests need, run all of them (ONLY=unit,… some of them)
 	@$(DEPS) build test sdk

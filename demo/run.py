@@ -23,7 +23,7 @@ from collections import Counter
 
 sys.dont_write_bytecode = True
 from audit import ENDS, Audit, Books
-from load import SPIKE_AT_S, SPIKE_EVERY_S, Load
+from load import SPIKE_AT_S, SPIKE_EVERY_S, Load, Pool
 from screen import Screen
 from system import ROOT, SERVICES, Failed, System, ask
 
@@ -139,7 +139,7 @@ class Demo:
         self.system.progress("Taking orders", done, round(self.seconds))
 
     async def run_load(self):
-        self.load = Load(self.system.api("storefront"), self.seconds, self.rate)
+        self.load = Load(Pool(self.system.api("storefront")), self.seconds, self.rate)
         loading = asyncio.create_task(self.load.run())
         begin, faults = time.monotonic(), list(self.faults)
         await asyncio.to_thread(self.send_nonsense_event, 1)
@@ -242,7 +242,7 @@ class Demo:
 def report(demo, system, screen):
     screen.say(f"Live page: {system.page()}", "bold")
     demo.read_catalogue()
-    screen.say(f"Orders come in for {demo.seconds:.0f} s, in spikes.")
+    screen.say(f"Orders come in for {demo.seconds:.0f} s.")
     asyncio.run(demo.run_load())
     books = demo.settle()
     audit = demo.audit(books)
@@ -259,15 +259,11 @@ def keep(system, screen):
         pass
 
 
-def run(build, polyglot, screen):
-    seconds = number_from_env("DEMO_SECONDS", 60, 3, 86400)
-    rate = number_from_env("DEMO_RATE", 40, 1, 10000)
-    system = System(build, polyglot)
-    demo = Demo(system, screen, seconds, rate, os.environ.get("DEMO_CHAOS", "few"))
+def conduct(system, demo, screen, starting):
+    """From the start to the end of the system; the exit status."""
     passed = stopped = False
     try:
-        languages = "in C, Python, JavaScript, Java and Go, " if polyglot else ""
-        screen.say(f"Starting six services {languages}a sidecar beside each …")
+        screen.say(starting)
         system.start()
         system.wait_ready()
         passed = report(demo, system, screen)
@@ -288,21 +284,40 @@ def run(build, polyglot, screen):
     return 130 if stopped else 0 if passed else 1
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__,
+def run(build, polyglot, screen):
+    seconds = number_from_env("DEMO_SECONDS", 60, 3, 86400)
+    rate = number_from_env("DEMO_RATE", 40, 1, 10000)
+    system = System(build, polyglot)
+    demo = Demo(system, screen, seconds, rate, os.environ.get("DEMO_CHAOS", "few"))
+    languages = "in C, Python, JavaScript, Java and Go, " if polyglot else ""
+    return conduct(system, demo, screen, f"Starting six services {languages}a sidecar beside each …")
+
+
+def arguments(text):
+    parser = argparse.ArgumentParser(description=text,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--build", default=os.path.join(ROOT, "build", "release"),
+    parser.add_argument("--build", default=os.path.join(ROOT, "build", "release"), type=os.path.abspath,
                         help="build directory (default: build/release)")
-    parser.add_argument("--polyglot", metavar="DIR", type=os.path.abspath,
-                        help="run examples/polyglot, whose services are installed in DIR")
-    args = parser.parse_args()
+    return parser
+
+
+def guarded(run_it):
+    """run_it(screen); the exit status."""
     screen = Screen()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
     try:
-        return run(os.path.abspath(args.build), args.polyglot, screen)
+        return run_it(screen)
     except Failed as e:
         screen.say(f"demo: {e}", "red")
         return 1
+
+
+def main():
+    parser = arguments(__doc__)
+    parser.add_argument("--polyglot", metavar="DIR", type=os.path.abspath,
+                        help="run examples/polyglot, whose services are installed in DIR")
+    args = parser.parse_args()
+    return guarded(lambda screen: run(args.build, args.polyglot, screen))
 
 
 if __name__ == "__main__":

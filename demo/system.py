@@ -55,12 +55,14 @@ def ask(port, method, path, body=None, headers=None, timeout=5):
 
 
 class System:
-    """polyglot: where the services of examples/polyglot are installed; None: all services are in C."""
+    """polyglot: where the services of examples/polyglot are installed; None: all services are in C.
+    example: the run file; env: more for the services' environment."""
 
-    def __init__(self, build, polyglot=None):
+    def __init__(self, build, polyglot=None, example="dapr.yaml", env=None):
         self.proa = os.path.join(build, "src", "cli", "proa")
         self.programs = os.path.join(build, "examples", "orders")
         self.polyglot = polyglot
+        self.example, self.env = example, env or {}
         for path in (self.proa, os.path.join(self.programs, "storefront")):
             if not os.access(path, os.X_OK):
                 raise Failed(f"there is no {path}: build first (make), or give --build")
@@ -75,7 +77,7 @@ class System:
         shutil.copytree(os.path.join(orders, "components"), os.path.join(self.dir, "components"))
         shutil.copy(os.path.join(orders, "config.yaml"), self.dir)
         example = os.path.join(EXAMPLES, "polyglot") if self.polyglot else orders
-        with open(os.path.join(example, "dapr.yaml"), encoding="utf-8") as f:
+        with open(os.path.join(example, self.example), encoding="utf-8") as f:
             text = f.read().replace("../orders/", "./")
         ports = iter(free_ports(len(SERVICES)))
         text = re.sub(r"(?m)^(\s+appPort:) \d+", lambda m: f"{m[1]} {next(ports)}", text)
@@ -92,7 +94,7 @@ class System:
         self.copy_example()
         if self.polyglot:
             self.link_polyglot()
-        env = dict(os.environ, PATH=self.programs + os.pathsep + os.environ.get("PATH", ""))
+        env = dict(os.environ, **self.env, PATH=self.programs + os.pathsep + os.environ.get("PATH", ""))
         with open(os.path.join(self.dir, "run.log"), "wb") as log:
             self.process = subprocess.Popen(
                 [self.proa, "run", "-f", self.dir], cwd=self.dir, env=env, stdin=subprocess.DEVNULL,
@@ -159,6 +161,14 @@ class System:
     def api(self, service):
         """The port of a service's sidecar."""
         return next(i["http_port"] for id, i in self.instances() if id == service)
+
+    def entrances(self):
+        """Zone → the port of its gateway's sidecar."""
+        return {i["zone"]: i["http_port"] for id, i in self.instances() if id == "gateway"}
+
+    def zone(self, zone, state):
+        """down: all that is in the zone is killed and stays so until it's up."""
+        self.tell(f"/control/zone?zone={zone}&state={state}")
 
     def tell(self, path, body=None):
         headers = {"Authorization": "Bearer " + self.control["token"]}

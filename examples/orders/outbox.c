@@ -1,6 +1,7 @@
 #include "outbox.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 enum { SWEEP_MS = 500, WAIT_MS = 5 };
 
@@ -10,7 +11,11 @@ static enum { OWED, FREE, TAKEN } slots[OUTBOX_SLOTS];
 static struct outbox_slot slot_at(int number)
 {
     struct outbox_slot slot = { .number = number };
-    snprintf(slot.key, sizeof slot.key, "outbox/%d", number);
+    const char *zone = getenv("PROA_ZONE");
+    if (zone && *zone)
+        snprintf(slot.key, sizeof slot.key, "outbox/%.64s/%d", zone, number);
+    else
+        snprintf(slot.key, sizeof slot.key, "outbox/%d", number);
     return slot;
 }
 
@@ -32,6 +37,11 @@ int outbox_take(struct outbox_slot *ret, int timeout_ms)
 void outbox_give_back(const struct outbox_slot *slot)
 {
     slots[slot->number] = FREE;
+}
+
+void outbox_doubt(const struct outbox_slot *slot)
+{
+    slots[slot->number] = OWED;
 }
 
 void outbox_publish(struct proa *p, const struct outbox_slot *slot, const struct order *o)

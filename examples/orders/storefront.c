@@ -12,10 +12,11 @@
 #include "prices.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 
-enum { SLOT_WAIT_MS = 2000 };
+enum { SLOT_WAIT_MS = 2000, CLERKS = 4, CHECK_MAX_MS = 10000 };
 
 static void refuse(struct proa_request *r, int status, const char *what)
 {
@@ -58,6 +59,32 @@ static int new_id(char id[ID_MAX + 1])
     return 0;
 }
 
+/* ---- the risk check: for demonstrations of overload, STOREFRONT_CHECK_MS=80 ---- */
+
+static struct {
+    int ms, busy;
+} check;
+
+static void read_check(void)
+{
+    const char *text = getenv("STOREFRONT_CHECK_MS");
+    int64_t ms;
+    if (text && proa_json_int(text, strlen(text), "", &ms) && ms > 0 && ms <= CHECK_MAX_MS)
+        check.ms = (int)ms;
+}
+
+/* Four clerks look at an order each, for so long: that is how many orders a second we can take. */
+static int check_order(void)
+{
+    while (check.ms && check.busy == CLERKS)
+        if (!proa_sleep_ms(1))
+            return -PROA_CANCELLED;
+    check.busy++;
+    bool ok = !check.ms || proa_sleep_ms(check.ms);
+    check.busy--;
+    return ok ? 0 : -PROA_CANCELLED;
+}
+
 /* ---- accepting ---- */
 
 static void accepted(struct proa_request *r, const struct order *o)
@@ -65,7 +92,9 @@ static void accepted(struct proa_request *r, const struct order *o)
     proa_reply_json(r, 202, "{\"order\":\"%s\",\"total\":%lld}", o->id, (long long)o->total);
 }
 
-/* The key was used before: the same order gets the same answer. */
+/* The key was used before: the same order gets the same answer. It is published once more (its
+ * event has the same id), since whoever saved it may have had no answer, and so not have published
+ * it. */
 static void answer_again(struct proa_request *r, const char *key, const struct order *wanted)
 {
     char id[ID_MAX + 1], order_key[KEY_MAX];
@@ -83,6 +112,8 @@ static void answer_again(struct proa_request *r, const char *key, const struct o
     else if (strcmp(o.customer, wanted->customer) != 0 || strcmp(o.sku, wanted->sku) != 0 ||
              strcmp(o.country, wanted->country) != 0 || o.quantity != wanted->quantity)
         refuse(r, 409, "this Idempotency-Key belongs to another order: choose a new one");
+    else if (emit(r->proa, "orders.placed", &o) < 0)
+        refuse(r, 503, "the order can't be passed on: try again");
     else
         accepted(r, &o);
 }
@@ -109,7 +140,7 @@ static int save(struct proa *p, const struct order *o, const char *key, const ch
 static void place(struct proa_request *r, struct order *o, const char *key)
 {
     struct outbox_slot slot;
-    if (new_id(o->id) < 0 || outbox_take(&slot, SLOT_WAIT_MS) < 0) {
+    if (check_order() < 0 || new_id(o->id) < 0 || outbox_take(&slot, SLOT_WAIT_MS) < 0) {
         refuse(r, 503, "too many orders at once: try again with the same key");
         return;
     }
@@ -119,11 +150,13 @@ static void place(struct proa_request *r, struct order *o, const char *key)
         outbox_publish(r->proa, &slot, o);
         return;
     }
-    outbox_give_back(&slot);
-    if (saved == -PROA_CONFLICT)
+    if (saved == -PROA_CONFLICT) {
+        outbox_give_back(&slot);
         answer_again(r, key, o);
-    else
-        refuse(r, 503, "the order could not be saved: try again with the same key");
+        return;
+    }
+    outbox_doubt(&slot); /* no answer in time may mean that it was saved */
+    refuse(r, 503, "the order could not be saved: try again with the same key");
 }
 
 static void post_order(struct proa_request *r)
@@ -199,6 +232,7 @@ static void catalogue(struct proa_request *r, void *arg)
 int main(void)
 {
     static const struct method methods[] = { { "orders", orders }, { "catalogue", catalogue } };
+    read_check();
     return service_main(&(struct service){
         .methods = methods, .n_methods = COUNT_OF(methods), .on_start = outbox_sweep });
 }

@@ -83,6 +83,7 @@ struct member {
     struct arena arena;
     struct wait_group fibers;
     bool removing;
+    bool down;    /* killed on request, with its zone: stays so until it's wanted again */
     size_t index; /* on the page */
     struct proc sidecar, app;
     bool sidecar_ready; /* of its present life */
@@ -150,6 +151,8 @@ void member_init(struct member *m);
 int member_start(struct member *m, struct error *err) WUR;
 /* Begins: sidecar, then app, each with its time to drain; then m->stopped. */
 void member_stop(struct member *m);
+/* kill -9 of both, and no restart until it is called with false. */
+void member_down(struct member *m, bool down);
 void member_kill(struct member *m);
 /* The app alone: ends, and is started again. The sidecar stays. */
 CO void member_sleep(struct member *m);

@@ -173,6 +173,31 @@ CO static int serve_kill(struct run *run, struct http_exchange *x)
     return body.p ? reply(x, 200, "application/json", body) : -EXHAUSTED;
 }
 
+/* A zone that is lost, for drills: kill -9 of all that is in it, and no restart until it's up. */
+CO static int serve_zone(struct run *run, struct http_exchange *x)
+{
+    str zone = { 0 }, state = { 0 };
+    (void)uri_query_get(x->req.query, x->arena, S("zone"), &zone);
+    (void)uri_query_get(x->req.query, x->arena, S("state"), &state);
+    bool down = str_eq(state, S("down"));
+    size_t n = 0;
+    if (!down && !str_eq(state, S("up")))
+        return reply_error(x, 400, "state must be down or up");
+    for (size_t i = 0; i < run->n_members; i++) {
+        struct member *m = run->member[i];
+        if (!zone.n || !str_eq(zone, str_c(m->plan->zone)))
+            continue;
+        member_down(m, down);
+        n++;
+    }
+    if (!n)
+        return reply_error(x, 404, "no instance is in that zone: give zone=");
+    run_note(run, "warn", "", "zone " STR_FMT " is %s on request", STR_ARG(str_take(zone, 60)),
+             down ? "down" : "up again");
+    str body = arena_printf(x->arena, "{\"instances\":%zu}\n", n);
+    return body.p ? reply(x, 200, "application/json", body) : -EXHAUSTED;
+}
+
 CO static int serve_restart(struct run *run, struct http_exchange *x)
 {
     str app = { 0 };
@@ -238,6 +263,7 @@ static const struct route routes[] = {
     { "GET", "/feed", serve_feed },
     { "GET", "/feed.json", serve_feed_json },
     { "POST", "/control/kill", serve_kill },
+    { "POST", "/control/zone", serve_zone },
     { "POST", "/control/restart", serve_restart },
     { "POST", "/control/progress", serve_progress },
 };

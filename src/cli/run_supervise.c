@@ -204,10 +204,18 @@ static void tell_end(struct proc *p, uint64_t delay_ns)
                 m->plan->name, possessive(p), how);
 }
 
-CO static void back_off(struct proc *p, uint64_t ns)
+CO static void pause_restart(struct proc *p, uint64_t ns)
 {
     DEADLINE(ns);
     while (!p->stop && !p->sleep)
+        if (waitq_wait(&p->changed) < 0)
+            break;
+}
+
+CO static void back_off(struct proc *p, uint64_t ns)
+{
+    pause_restart(p, ns);
+    while (p->member->down && !p->stop && !p->sleep)
         if (waitq_wait(&p->changed) < 0)
             break;
 }
@@ -377,6 +385,17 @@ void member_sleep(struct member *m)
 void member_wake(struct member *m)
 {
     m->app.sleep = false;
+    waitq_wake_all(&m->app.changed, 0);
+}
+
+void member_down(struct member *m, bool down)
+{
+    m->down = down;
+    if (down) {
+        signal_group(&m->sidecar, SIGKILL);
+        signal_group(&m->app, SIGKILL);
+    }
+    waitq_wake_all(&m->sidecar.changed, 0);
     waitq_wake_all(&m->app.changed, 0);
 }
 

@@ -446,6 +446,45 @@ class Runs(unittest.TestCase):
             self.assertTrue(drained and stopped and drained.start() < stopped.start(), log)
         self.assertEqual(os.listdir(os.path.join(run.dir, "proa")), [], "nothing is left behind")
 
+    def test_a_zone_that_is_down_stays_so_until_it_is_up(self):
+        run = Run(self, "-f", ".", template='''
+            version: 1
+            apps:
+              - { appID: orders, appDirPath: orders, appPort: %d, zone: [a, b], instances: 2, command: [PYTHON, ../app.py] }
+            ''' % free_port())
+        run.wait_healthy(2)
+        token = run.control()["token"]
+        before = {i["zone"]: i["pid"] for i in run.instances()}
+        r, body = run.request("POST", "/control/zone?zone=b&state=down", token=token)
+        self.assertEqual((r.status, json.loads(body)), (200, {"instances": 1}))
+        run.wait_log(r"orders-2 was killed by signal 9")
+        run.wait_log(r"orders-2's sidecar was killed by signal 9")
+        r, _ = run.request("POST", "/control/kill?app=orders&instance=2", token=token)
+        self.assertEqual(r.status, 404, "nothing runs there")
+        r, _ = run.request("POST", "/control/kill?app=orders&instance=1", token=token)
+        self.assertEqual(r.status, 200)
+        until("zone a comes back", lambda: run.instances()[0]["restarts"] == 1 and
+              run.instances()[0]["state"] == "healthy" and run.instances()[0]["pid"] != before["a"])
+        self.assertEqual(run.instances()[1]["restarts"], 0, "zone b is older, and is still down")
+        r, _ = run.request("POST", "/control/zone?zone=b&state=up", token=token)
+        self.assertEqual(r.status, 200)
+        until("zone b comes back", lambda: run.instances()[1]["restarts"] == 2 and
+              run.instances()[1]["state"] == "healthy" and run.instances()[1]["pid"] != before["b"])
+        for query, status in (("zone=c&state=down", 404), ("state=down", 404), ("zone=a", 400), ("zone=a&state=off", 400)):
+            self.assertEqual(run.request("POST", "/control/zone?" + query, token=token)[0].status, status, query)
+
+    def test_a_zone_that_is_down_ends_with_the_run(self):
+        run = Run(self, "-f", ".", template='''
+            version: 1
+            apps:
+              - { appID: orders, appDirPath: orders, appPort: %d, zone: [a, b], instances: 2, command: [PYTHON, ../app.py] }
+            ''' % free_port())
+        run.wait_healthy(2)
+        run.request("POST", "/control/zone?zone=b&state=down", token=run.control()["token"])
+        run.wait_log(r"orders-2's sidecar was killed by signal 9")
+        run.process.send_signal(signal.SIGTERM)
+        self.assertEqual(run.process.wait(WAIT), 0, run.log())
+
     def test_kill_9_of_the_run_leaves_no_process(self):
         run = self.start_two()
         pids = run.pids()

@@ -10,20 +10,20 @@ import tempfile
 import unittest
 
 BUILD, SOURCE = os.environ["PROA_BUILD"], os.environ["PROA_SOURCE"]
-DEMO = [sys.executable, os.path.join(SOURCE, "demo", "run.py"), "--build", BUILD]
 WAIT = 200
 
 
 class DemoCase(unittest.TestCase):
     """One run of the demo; test/sdk/test_polyglot.py adds arguments."""
 
-    args = []
+    script, args = "run.py", []
 
     def demo(self, **env):
         with tempfile.TemporaryDirectory(prefix="proa-test-demo-") as directory:
             env = dict(os.environ, TMPDIR=directory, XDG_RUNTIME_DIR=directory, **env)
             env.pop("KEEP", None)
-            r = subprocess.run(DEMO + self.args, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            demo = [sys.executable, os.path.join(SOURCE, "demo", self.script), "--build", BUILD]
+            r = subprocess.run(demo + self.args, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                stderr=subprocess.STDOUT, text=True, timeout=WAIT)
             left = [p for p in glob.glob(directory + "/proa-orders-*")]
             logs = ""
@@ -55,6 +55,23 @@ class DemoTest(DemoCase):
             status, text, _, _ = self.demo(**{name: value})
             self.assertEqual(status, 1)
             self.assertIn(f"demo: {name}={value} must be", text)
+
+
+class SpikeTest(DemoCase):
+    script = "spike.py"
+
+    def test_audit_holds_when_a_zone_is_lost_after_a_spike(self):
+        status, text, left, logs = self.demo(DEMO_SECONDS="25", DEMO_RATE="4")
+        self.assertEqual(status, 0, text + logs)
+        self.assertNotIn("FAIL", text)
+        self.assertNotIn("\033", text)
+        phases = {line.split()[0]: line.split() for line in text.splitlines()
+                  if re.match(r"(normal|spike|calm|lost|back) +\d+ s", line)}
+        self.assertEqual(list(phases), ["normal", "spike", "calm", "lost", "back"], text)
+        offered, accepted = (int(phases["spike"][i]) for i in (3, 4))
+        self.assertGreater(offered, 60)
+        self.assertGreater(accepted, 20)
+        self.assertEqual(left, [], "the run directory is removed")
 
 
 if __name__ == "__main__":
