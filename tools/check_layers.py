@@ -24,7 +24,7 @@ ONLY = {
 # Beside the order: what is made by the build, and who may use it.
 SPECIAL = {
     "dashboard": {"api", "runtime", "cli"},
-    "proto": {"component", "components", "block", "api"},
+    "proto": {"component", "components", "block", "api", "cli"},  # cli: proa scaler serves gRPC by itself
     "proa.h": {"lib"},
 }
 INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*"([^"]+)"', re.MULTILINE)

@@ -1,6 +1,8 @@
 #include "api/policy_metrics.h"
 #include "api/request.h"
+#include "block/app.h"
 #include "block/binding.h"
+#include "block/demand.h"
 #include "block/invoke.h"
 #include "format/uri.h"
 #include "telemetry/metrics.h"
@@ -84,6 +86,28 @@ CO void feed_route(struct request *r)
     buf_init(&out, MIB(16));
     r->config->host.write_feed(r->config->host.arg, &out);
     reply_buf(r, 200, &out);
+}
+
+/* Who started the app wants to end it for a while: 200 = nothing is under way, and what comes
+ * waits.
+ */
+CO void sleep_route(struct request *r)
+{
+    struct error err = { 0 };
+    int code = r->b->app ? sleep_begin(&r->b->app->sleep, &err)
+                         : fail(&err, ABORTED, NULL, "there is no app that could sleep");
+    if (code < 0)
+        reply_error(r->x, &err);
+    else
+        reply_empty(r, 200);
+}
+
+/* It has been started again. */
+CO void wake_route(struct request *r)
+{
+    if (r->b->app)
+        sleep_wake(&r->b->app->sleep);
+    reply_empty(r, 204);
 }
 
 /* The contract's building blocks that Proa doesn't have (docs/compatibility.md). */
@@ -176,6 +200,7 @@ CO void api_handle_metrics(void *api, struct http_exchange *x)
     AUTO(buf_done) struct buf out;
     buf_init(&out, MIB(64));
     policy_metrics(api_blocks(api));
+    demand_metrics(api_blocks(api));
     if (api_blocks(api)->invoker)
         instances_metrics(&api_blocks(api)->invoker->instances);
     if (api_blocks(api)->invoker && api_blocks(api)->invoker->zoning)

@@ -53,7 +53,7 @@ route_fn secret_get_route, secret_bulk_route;
 route_fn publish_route, publish_bulk_route;
 route_fn invoke_route, fallback_route;
 route_fn metadata_get_route, metadata_put_route, shutdown_route, healthz_route, outbound_route,
-    livez_route, readyz_route, startupz_route, feed_route;
+    livez_route, readyz_route, startupz_route, feed_route, sleep_route, wake_route;
 route_fn binding_route;
 route_fn configuration_get_route, configuration_subscribe_route, configuration_unsubscribe_route;
 route_fn lock_route, unlock_route;

@@ -81,6 +81,8 @@ static const struct route table[] = {
     { DELETE, "/proa/v1/chaos", chaos_remove_route, "chaos", "v1", "RemoveChaos" },
     { DELETE, "/proa/v1/chaos/{}", chaos_remove_route, "chaos", "v1", "RemoveChaos" },
     { GET, "/proa/v1/feed", feed_route, "metadata", "v1", "Feed" },
+    { POST, "/proa/v1/sleep", sleep_route, "shutdown", "v1", "Sleep" },
+    { POST, "/proa/v1/wake", wake_route, "shutdown", "v1", "Wake" },
 };
 
 static unsigned verb_bit(str method)

@@ -364,6 +364,15 @@ void admit_metrics(struct admit *a)
         }
 }
 
+void admit_demand(struct admit *a, struct admit_demand *ret)
+{
+    struct admission_stats s;
+    admission_stats(a->admission, &s);
+    *ret = (struct admit_demand){ s.all, s.queued + s.patient, s.admitted, 0 };
+    for (size_t i = 0; i < PRIORITIES; i++)
+        ret->shed += s.by_class[i];
+}
+
 static void put(struct json_w *w, str name, uint64_t n)
 {
     json_w_key(w, name);

@@ -50,5 +50,11 @@ struct contexts *admit_contexts(struct admit *a);
 unsigned admit_load(const struct admit *a); /* 0 … 1000 */
 /* Counters into the metrics; before they are written. */
 void admit_metrics(struct admit *a);
+/* For who decides how many instances there are. */
+struct admit_demand {
+    uint64_t inside, waiting; /* now; inside: all, long ones too */
+    uint64_t admitted, shed;  /* cumulative */
+};
+void admit_demand(struct admit *a, struct admit_demand *ret);
 /* The feed's member "overload". */
 void admit_describe(struct admit *a, struct json_w *w);

@@ -31,6 +31,11 @@ static int make_client(struct app *a, bool h2, struct error *err)
     return a->client ? 0 : fail(err, EXHAUSTED, NULL, "out of memory");
 }
 
+CO static bool listens(void *app)
+{
+    return app_listening(app);
+}
+
 int app_new(const struct app_config *config, struct app **ret, struct error *err)
 {
     struct app *a = mem_zalloc(sizeof *a);
@@ -40,6 +45,7 @@ int app_new(const struct app_config *config, struct app **ret, struct error *err
     const char *format = strchr(config->host, ':') ? "[%s]:%u" : "%s:%u";
     snprintf(a->address, sizeof a->address, format, config->host, config->port);
     atomic_init(&a->healthy, true);
+    sleep_init(&a->sleep, listens, a);
     str protocol = str_c(config->protocol);
     bool grpc = str_starts(protocol, S("grpc"));
     a->channel = grpc ? &channel_grpc : &channel_http;
@@ -70,12 +76,19 @@ void app_free(struct app *a)
 CO int app_enter(struct app *a, struct admit_place *p, const struct admit_ask *ask,
                  struct error *err)
 {
-    return admit_enter(a->admit, p, ask, err);
+    int r = sleep_enter(&a->sleep, err);
+    if (r < 0)
+        return r;
+    r = admit_enter(a->admit, p, ask, err);
+    if (r < 0)
+        sleep_leave(&a->sleep);
+    return r;
 }
 
 void app_leave(struct app *a, struct admit_place *p, int result, int status)
 {
     admit_leave(a->admit, p, result, status);
+    sleep_leave(&a->sleep);
 }
 
 CO bool app_listening(struct app *a)

@@ -6,6 +6,7 @@
 
 #include "block/admit.h"
 #include "block/block.h"
+#include "block/sleep.h"
 #include "http/client.h"
 #include "http/server.h"
 
@@ -44,6 +45,7 @@ struct app {
     struct tls_context *tls; /* of protocols that end in 's'; NULL = plain */
     struct http_client *client;
     struct admit *admit; /* every call but probes comes in through it: app_enter() */
+    struct sleep sleep;  /* before that: while it's asleep they wait */
     struct app_bindings bindings;
     atomic_bool healthy; /* by app health checks; true when there are none */
 };

@@ -31,7 +31,8 @@ static int add_header(struct http_headers *h, str name, str value)
 
 int ask_call(const struct ask *ask, struct arena *a, struct answer *ret, struct error *err)
 {
-    DEADLINE(SEC(ASK_TIMEOUT_S));
+    unsigned limit_s = ask->timeout_s ? ask->timeout_s : ASK_TIMEOUT_S;
+    DEADLINE(SEC((uint64_t)limit_s));
     AUTO(http_call_freep) struct http_call *call = NULL;
     struct http_request req = {
         .method = ask->method,
@@ -43,6 +44,8 @@ int ask_call(const struct ask *ask, struct arena *a, struct answer *ret, struct 
     http_headers_init(&req.headers, a);
     int r = add_header(&req.headers, S("content-type"), ask->content_type);
     if (!r)
+        r = add_header(&req.headers, S("authorization"), ask->authorization);
+    if (!r)
         r = add_header(&req.headers, S("dapr-api-token"), str_c(getenv("DAPR_API_TOKEN")));
     if (!r)
         r = http_call_start(client, ask->address, &req, ask->body, true, &call, err);
@@ -53,8 +56,8 @@ int ask_call(const struct ask *ask, struct arena *a, struct answer *ret, struct 
     if (!r)
         r = http_call_read_all(call, ASK_BODY_MAX, &body);
     if (r)
-        return fail(err, (enum code) - r, NULL, "%s: the answer broke off or took longer than %d s",
-                    ask->address, ASK_TIMEOUT_S);
+        return fail(err, (enum code) - r, NULL, "%s: the answer broke off or took longer than %u s",
+                    ask->address, limit_s);
     ret->status = res->status;
     ret->content_type = arena_dup(a, http_headers_get(&res->headers, S("content-type")));
     ret->body = arena_dup(a, body);

@@ -17,6 +17,8 @@ int ask_in_fiber(void (*fn)(void *arg), void *arg, struct error *err) WUR;
 struct ask {
     const char *address; /* "127.0.0.1:3500" or "unix:/…" */
     str method, target, content_type, body;
+    str authorization;  /* of a run's control routes */
+    unsigned timeout_s; /* 0 = ASK_TIMEOUT_S */
 };
 struct answer {
     int status;

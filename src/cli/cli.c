@@ -4,7 +4,9 @@
 #include "cli/console.h"
 #include "cli/invoke.h"
 #include "cli/publish.h"
+#include "cli/restart.h"
 #include "cli/run.h"
+#include "cli/scaler.h"
 #include "cli/status.h"
 
 #include "base/mem.h"
@@ -72,8 +74,9 @@ static const struct command help_command_entry = {
 };
 
 const struct command *const commands[] = {
-    &run_command,     &status_command,     &publish_command, &invoke_command,     &chaos_command,
-    &version_command, &completion_command, &man_command,     &help_command_entry,
+    &run_command,        &status_command, &restart_command,    &publish_command,
+    &invoke_command,     &chaos_command,  &scaler_command,     &version_command,
+    &completion_command, &man_command,    &help_command_entry,
 };
 const size_t n_commands = COUNT(commands);
 

@@ -145,6 +145,27 @@ static struct member *sleeper(const struct run_group *g)
     return NULL;
 }
 
+/* Nothing else changes the app meanwhile. */
+static void change(struct run_group *g, const char *what, fiber_fn *fn)
+{
+    struct error err = { 0 };
+    g->restarting = true;
+    g->run->n_changing++;
+    if (run_spawn(g->run, what, fn, g, &err) == 0)
+        return;
+    g->restarting = false; /* the next tick tries again */
+    g->run->n_changing--;
+}
+
+static void change_over(struct run_group *g)
+{
+    struct run *run = g->run;
+    g->restarting = false;
+    run->n_changing--;
+    waitq_wake_all(&run->changed, 0);
+    wait_group_done(&run->helpers);
+}
+
 /* The last sidecar stays: it keeps the app's name and subscriptions. It lets nothing through to the
  * app any more and says when the app has nothing left to do; what comes from then on waits. */
 CO static void fall_asleep(void *arg)
@@ -166,24 +187,37 @@ CO static void fall_asleep(void *arg)
                 "%s: its sidecar can't stand in for an app that sleeps: one instance stays",
                 m->plan->name);
     }
-    g->restarting = false;
-    run->n_changing--;
-    waitq_wake_all(&run->changed, 0);
-    wait_group_done(&run->helpers);
+    change_over(g);
+}
+
+/* It's told first that the app is coming, since the old one has ended. */
+CO static void wake_up(void *arg)
+{
+    struct run_group *g = arg;
+    struct run *run = g->run;
+    struct member *m = sleeper(g);
+    AUTO(arena_done) struct arena a;
+    arena_init(&a, 4 * ANSWER_MAX);
+    while (m && !run->stopping && !m->stopping) {
+        str body;
+        arena_reset(&a);
+        int status = run_ask_with(run, m->plan->api, S("POST"), S("/proa/v1/wake"), MS(RUN_ASK_MS),
+                                  &a, ANSWER_MAX, &body);
+        if (status == 204)
+            break;
+        run_pause(run, MS(TICK_MIN_MS));
+        m = sleeper(g); /* a sidecar that is new has woken the app already */
+    }
+    if (m)
+        member_wake(m);
+    change_over(g);
 }
 
 static void to_zero(struct run_group *g)
 {
-    struct error err = { 0 };
     struct member *m = last_of(g);
-    if (!m || !m->healthy || !m->app.exec || g->cant_sleep || sleeper(g))
-        return;
-    g->restarting = true;
-    g->run->n_changing++;
-    if (run_spawn(g->run, "sleep", fall_asleep, g, &err) == 0)
-        return;
-    g->restarting = false;
-    g->run->n_changing--;
+    if (m && m->healthy && m->app.exec && !g->cant_sleep && !sleeper(g))
+        change(g, "sleep", fall_asleep);
 }
 
 /* ---- the tick ---- */
@@ -230,7 +264,7 @@ static void scale_group(struct run_group *g, uint64_t now)
     if (desired || !g->cant_sleep)
         tell(g, n);
     if (asleep && desired) {
-        member_wake(asleep);
+        change(g, "wake", wake_up);
         n++;
     }
     if (desired > n)
@@ -264,7 +298,7 @@ static void show(struct run *run)
             .metric = scale_metric_name(row->metric),
             .reason = scale_reason_name(g->decision.reason),
             .instances = group_size(g) - (sleeper(g) ? 1 : 0),
-            .desired = g->decision.desired,
+            .desired = g->scale.width_ns ? g->decision.desired : group_size(g),
             .min = g->rule.min,
             .max = g->rule.max,
             .value = g->decision.value,

@@ -153,8 +153,10 @@ static void begin_life(struct proc *p)
 {
     struct member *m = p->member;
     m->healthy = m->was_healthy = false;
-    if (p->is_sidecar)
+    if (p->is_sidecar) { /* a new one waits for the app */
         m->sidecar_ready = false;
+        member_wake(m);
+    }
     p->started_ns = clock_now_ns();
     move(p, PROC_RUNNING);
 }
@@ -324,13 +326,14 @@ static void signal_group(const struct proc *p, int sig)
         (void)kill(-p->pid, sig);
 }
 
-CO static bool await_end(struct proc *p, uint64_t ns)
+/* Or until it has ended. */
+CO static bool await_state(struct proc *p, enum proc_state state, uint64_t ns)
 {
     DEADLINE(ns);
-    while (p->state != PROC_ENDED && !p->member->run->killed)
+    while (p->state != state && p->state != PROC_ENDED && !p->member->run->killed)
         if (waitq_wait(&p->changed) < 0)
             break;
-    return p->state == PROC_ENDED;
+    return p->state == state || p->state == PROC_ENDED;
 }
 
 CO static void stop_proc(struct proc *p, uint64_t drain_ns)
@@ -342,7 +345,7 @@ CO static void stop_proc(struct proc *p, uint64_t drain_ns)
     signal_group(p, SIGTERM);
     waitq_wake_all(&p->changed, 0);
     waitq_wake_all(&p->member->ready, 0);
-    if (await_end(p, drain_ns))
+    if (await_state(p, PROC_ENDED, drain_ns))
         return;
     if (!run->killed)
         run_say(run, "warn", p->member->plan->app->id, "%s%s doesn't stop: killed",
@@ -374,18 +377,18 @@ void member_sleep(struct member *m)
     p->sleep = true;
     signal_group(p, SIGTERM);
     waitq_wake_all(&p->changed, 0);
-    DEADLINE(MS(APP_DRAIN_MS));
-    while (p->pid && !p->exited && p->sleep)
-        if (waitq_wait(&p->changed) < 0)
-            break;
-    if (p->sleep)
+    if (!await_state(p, PROC_ASLEEP, MS(APP_DRAIN_MS)) && p->sleep)
         signal_group(p, SIGKILL);
+    SHIELD();
+    while (p->sleep && p->state != PROC_ASLEEP && p->state != PROC_ENDED)
+        (void)waitq_wait(&p->changed);
 }
 
 void member_wake(struct member *m)
 {
     m->app.sleep = false;
     waitq_wake_all(&m->app.changed, 0);
+    waitq_wake_all(&m->run->changed, 0);
 }
 
 void member_down(struct member *m, bool down)

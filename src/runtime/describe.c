@@ -323,8 +323,10 @@ CO void describe_feed(void *runtime, struct buf *out)
     put_resources(r, &w);
     json_w_array_end(&w);
     put_instances(r, &w);
-    if (r->app)
+    if (r->app) {
         admit_describe(r->app->admit, &w);
+        sleep_describe(&r->app->sleep, &w);
+    }
     if (r->blocks.chaos) {
         json_w_key(&w, S("chaos"));
         chaos_write(r->blocks.chaos, &w);

@@ -144,6 +144,11 @@ CO static void follow_health(struct runtime *r)
     atomic_store(&r->app->healthy, false);
     for (;;) {
         struct error err = { 0 };
+        if (sleep_is_asleep(&r->app->sleep)) { /* whoever waits for it wakes it */
+            if (fiber_sleep(SEC((uint64_t)r->options->health_interval_s)) < 0)
+                return;
+            continue;
+        }
         bool ok = probe(r, &err), healthy = atomic_load(&r->app->healthy);
         if (fiber_cancelled())
             return;
@@ -175,6 +180,7 @@ CO static void live(struct runtime *r)
     }
     if (!r->inside.handle && wait_for_app(r) < 0)
         return;
+    sleep_started(&r->app->sleep);
     if (r->options->health_check && !r->inside.handle) {
         now_ready(r);
         follow_health(r);

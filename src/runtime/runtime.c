@@ -648,6 +648,8 @@ size_t runtime_stop(struct runtime *r)
     int64_t seconds = r->options->graceful_seconds;
     atomic_store(&r->leaving, true); /* not ready */
     (void)worker_run(worker_at(0), "leave", leave_step, r);
+    if (r->app)
+        sleep_end(&r->app->sleep);
     (void)worker_run(worker_at(0), "pause", pause_step,
                      r); /* what is in flight is acknowledged first */
     block_shutdown(r);   /* still follows the app's health */

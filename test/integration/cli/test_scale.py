@@ -173,8 +173,8 @@ class ScaleTest(unittest.TestCase):
         load = Load(run, 4)
         until("both work", lambda: len(load.pids) == 2)
         before = {i["name"]: i["pid"] for i in run.of("work")}
-        r, body = run.request("POST", "/control/restart?app=work", token=run.control()["token"])
-        self.assertEqual(r.status, 200, body)
+        r = run.command("restart", "work")
+        self.assertEqual((r.returncode, r.stdout), (0, "work: restarted\n"), r.stderr)
         until("only new ones", lambda: {i["name"] for i in run.of("work")} >= set(before) and
               not {i["pid"] for i in run.of("work")} & set(before.values()))
         load.pids.clear()
@@ -182,12 +182,64 @@ class ScaleTest(unittest.TestCase):
         load.end()
         self.check(run, load)
 
+    def test_idle_app_sleeps_and_the_first_call_is_answered(self):
+        run = Scaled(self, 0)
+        run.wait_healthy(2)
+        for _ in range(2):
+            until("it sleeps", lambda: run.of("work")[0]["state"] == "asleep")
+            self.assertEqual(run.of("work")[0]["pid"], 0)
+            until("the feed says so", lambda: run.scale()["instances"] == 0)
+            c = run.connect()
+            c.request("POST", "/v1.0/invoke/work/method/do", b"x")
+            r = c.getresponse()
+            pid = r.read()
+            self.assertEqual(r.status, 200, pid)
+            until("it's up", lambda: run.of("work")[0]["pid"] == int(pid) or run.of("work")[0]["pid"] == 0)
+            c.close()
+
+    def test_event_wakes_a_sleeping_app(self):
+        run = Scaled(self, 0)
+        run.wait_healthy(2)
+        until("it sleeps", lambda: run.of("work")[0]["state"] == "asleep")
+        c = run.connect()
+        for n in range(5):
+            c.request("POST", "/v1.0/publish/bus/t", json.dumps({"n": n}), {"content-type": "application/json"})
+            r = c.getresponse()
+            r.read()
+            self.assertEqual(r.status, 204)
+        c.close()
+        until("delivered", lambda: sorted(run.seen()) == list(range(5)))
+
+    def test_calls_while_it_falls_asleep_and_wakes_never_fail(self):
+        run = Scaled(self, 0, spec=SPEC.replace("zeroGrace: 1s", "zeroGrace: 200ms").replace("Delay: 2s", "Delay: 0s")
+                     .replace("stableWindow: 3s", "stableWindow: 400ms").replace("panicWindow: 1s", "panicWindow: 400ms"))
+        run.wait_healthy(2)
+        c, pids = run.connect(), set()
+        def call():
+            c.request("POST", "/v1.0/invoke/work/method/do", b"x")
+            r = c.getresponse()
+            pid = r.read()
+            self.assertEqual(r.status, 200, pid)
+            pids.add(pid)
+            return len(pids) >= 4
+        for pause in range(200):
+            if call():
+                break
+            threading.Event().wait(0.05 * (pause % 20))
+        self.assertGreaterEqual(len(pids), 2, "it slept in between")
+        c.close()
+
     def test_restart_wants_a_token_and_an_app(self):
         run = Scaled(self, 1)
         run.wait_healthy(2)
         token = run.control()["token"]
         self.assertEqual(run.request("POST", "/control/restart?app=work")[0].status, 401)
         self.assertEqual(run.request("POST", "/control/restart?app=none", token=token)[0].status, 404)
+        r = run.command("restart", "none")
+        self.assertEqual(r.returncode, 1)
+        self.assertIn("there is no such app", r.stderr)
+        r = run.command("status")
+        self.assertRegex(r.stdout, r"(?m)^work +1 +1 +1 +4 +concurrency ")
 
     def test_rule_that_changes_counts_at_once(self):
         run = Scaled(self, 1)

@@ -389,3 +389,83 @@ TEST(the_page_survives_each_failed_allocation)
         page_free(p);
     }
 }
+
+/* ---- what an app is asked for ---- */
+
+static struct page_demand demand(struct fixture *f, const char *app)
+{
+    struct page_demand d;
+    page_demand(f->page, app, f->now, &d);
+    return d;
+}
+
+#define OVERLOAD(inflight, queued, admitted, shed)                                                 \
+    "{\"pid\":1,\"in_flight\":99,\"overload\":{\"inflight\":" #inflight ",\"queued\":" #queued     \
+    ",\"admitted\":" #admitted ",\"shed\":{\"high\":0,\"low\":" #shed "}},"                        \
+    "\"sleep\":{\"asleep\":false,\"waiting\":2},"                                                  \
+    "\"topics\":[{\"pubsub\":\"bus\",\"topic\":\"t\",\"consumer\":\"orders\",\"depth\":40,"        \
+    "\"oldest_s\":3}]}"
+
+TEST(demand_is_what_is_in_the_app_and_waits_and_was_turned_away)
+{
+    struct fixture f;
+    begin(&f);
+    CHECK_EQ(sample(&f, 0, OVERLOAD(4, 3, 100, 10)), 0);
+    CHECK_EQ(sample(&f, 1, OVERLOAD(4, 3, 500, 0)), 0);
+    struct page_demand d = demand(&f, "orders");
+    CHECK(d.done_rps == 0, "one reading says nothing of rates");
+    tick(&f);
+    CHECK_EQ(sample(&f, 0, OVERLOAD(4, 3, 120, 30)), 0);
+    CHECK_EQ(sample(&f, 1, OVERLOAD(4, 3, 520, 0)), 0);
+    for (int i = 0; i < 2; i++) { /* asked twice, nothing new: the same */
+        d = demand(&f, "orders");
+        check_near(d.done_rps, 40, "done");
+        check_near(d.asked_rps, 60, "asked");
+        check_near(d.at_once, 8 + 6 + 4 + 20 * (8.0 / 40), "shed calls would be inside as long");
+        check_near(d.asleep_waiting, 4, "asleep");
+        check_near(d.depth, 40, "one queue, though two tell of it");
+        check_near(d.oldest_s, 3, "oldest");
+        check_near(d.unmet, 6 + 4 + 20 + (40 - 8), "unmet");
+        check_near(d.p99_s, 0, "no calls, no latency");
+    }
+    d = demand(&f, "stock");
+    CHECK(isnan(d.at_once) && isnan(d.asked_rps) && isnan(d.depth), "nobody has told");
+    f.now += SEC(10);
+    CHECK(isnan(demand(&f, "orders").at_once), "stale");
+    end(&f);
+}
+
+TEST(instances_come_and_go_and_their_app_stays_one_line)
+{
+    struct fixture f;
+    begin(&f);
+    page_remove_instance(f.page, f.index[0]);
+    static const struct page_instance more = { "stock", "stock-2", "", 1, 2 };
+    REQUIRE(page_add_instance(f.page, &more, &f.index[3]) == 0);
+    CHECK_EQ(f.index[3], f.index[0], "the gap is used");
+    tick(&f);
+    struct json stock = item(f.feed, "services", 0), orders = item(f.feed, "services", 1);
+    CHECK(json_eq_str(json_get(stock, S("id")), S("stock")));
+    CHECK(json_eq_str(json_get(item(stock, "instances", 0), S("name")), S("stock-2")));
+    CHECK(json_eq_str(json_get(item(stock, "instances", 1), S("name")), S("stock-1")));
+    CHECK(json_eq_str(json_get(item(orders, "instances", 0), S("name")), S("orders-2")));
+    CHECK(item(f.feed, "services", 2).type == JSON_NONE);
+    end(&f);
+}
+
+TEST(scale_is_in_the_feed)
+{
+    struct fixture f;
+    begin(&f);
+    const struct page_scale v = { "orders", "latency", "panic", 2, 4, 1, 9, 0.5, 0.25 };
+    page_set_scale(f.page, &v, 1);
+    tick(&f);
+    struct json s = item(f.feed, "scale", 0);
+    CHECK(json_eq_str(json_get(s, S("app")), S("orders")));
+    CHECK(json_eq_str(json_get(s, S("reason")), S("panic")));
+    check_near(number(s, "instances"), 2, "instances");
+    check_near(number(s, "desired"), 4, "desired");
+    check_near(number(s, "max"), 9, "max");
+    check_near(number(s, "value"), 0.5, "value");
+    end(&f);
+}
