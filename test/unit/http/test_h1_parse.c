@@ -1,5 +1,4 @@
 /* RFC 9112 by table: every hostile head whole and byte by byte, with the same verdict. */
-#include "base/clock.h"
 #include "http/h1_parse.h"
 
 #include <setjmp.h>
@@ -441,37 +440,6 @@ static void endless_extensions_are_refused(void **state)
     assert_int_equal(r, -INVALID);
 }
 
-static void a_1k_head_parses_in_under_a_microsecond(void **state)
-{
-    (void)state;
-    char in[1200];
-    int n = snprintf(in, sizeof in,
-                     "POST /v1.0/state/store HTTP/1.1\r\nHost: localhost:3500\r\n"
-                     "User-Agent: some-client/1.2.3\r\nAccept: */*\r\n"
-                     "Content-Type: application/json\r\nContent-Length: 1024\r\n"
-                     "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n"
-                     "Authorization: Bearer %.600s\r\nX-Request-Id: %.36s\r\n\r\n",
-                     A1000, A100);
-    struct arena arena;
-    arena_init(&arena, MIB(1));
-    uint64_t best = UINT64_MAX;
-    for (int round = 0; round < 50; round++) { /* the best round: other load must not fail us */
-        uint64_t t0 = clock_now_ns();
-        for (int i = 0; i < 1000; i++) {
-            struct h1_head h;
-            h1_head_init(&h, H1_REQUEST, sizeof in, &arena);
-            assert_int_equal(h1_parse(&h, in, (size_t)n), 1);
-            arena_reset(&arena);
-        }
-        best = min_u64(best, (clock_now_ns() - t0) / 1000);
-    }
-    print_message("a head of %d bytes: %llu ns\n", n, (unsigned long long)best);
-#if defined(__OPTIMIZE__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-    assert_true(best < 1000);
-#endif
-    arena_done(&arena);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -484,7 +452,6 @@ int main(void)
         cmocka_unit_test(bad_chunks_are_refused),
         cmocka_unit_test(chunks_decode_in_any_pieces),
         cmocka_unit_test(endless_extensions_are_refused),
-        cmocka_unit_test(a_1k_head_parses_in_under_a_microsecond),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
