@@ -171,7 +171,10 @@ CO static int take_link(struct client_pool *p, str peer_id, struct h2_link **ret
             int r = dial(p, ret, err);
             p->dialing = false;
             waitq_wake_all(&p->waiters, r == -CANCELLED || r == -TIMEOUT ? 0 : r);
-            return r < 0 ? r : check_new(p, *ret, peer_id, err);
+            if (r < 0)
+                return r;
+            POST(*ret);
+            return check_new(p, *ret, peer_id, err);
         }
         int r = waitq_wait(&p->waiters);
         if (r < 0)
