@@ -76,13 +76,10 @@ class Spike(Demo):
         self.system.progress(f"Three zones: {self.phase}", round(min(elapsed, self.seconds)),
                              round(self.seconds))
 
-    def wait_for_zone(self, calls, elapsed):
+    def wait_for_zone(self, calls):
         """A zone needs its time to come back, the more the busier the machine: orders go on until then."""
-        if self.phase != "back":
-            return
         worked = self.calls_to(LOST, calls) > self.calls_to(LOST, self.at_phase["lost"])
-        end = elapsed + 5 if not worked and elapsed < self.seconds + BACK_S else elapsed
-        self.load.seconds = max(self.seconds, end)
+        self.load.seconds = self.seconds + (0 if worked else BACK_S)
 
     @staticmethod
     def calls_to(zone, calls):
@@ -100,11 +97,14 @@ class Spike(Demo):
                 _, phase = ahead.pop(0)
                 await asyncio.to_thread(self.end_phase, self.phase)
                 self.phase = phase
+                if phase == "back":
+                    self.load.seconds = self.seconds + BACK_S  # until it takes calls
                 await asyncio.to_thread(self.begin_phase, phase)
                 continue
             feed = await asyncio.to_thread(self.watch)
             calls = await asyncio.to_thread(self.count_zones)
-            self.wait_for_zone(calls, elapsed)
+            if self.phase == "back":
+                self.wait_for_zone(calls)
             self.show(feed, elapsed)
             until = min([1.0, *(max(0.01, p[0] - elapsed) for p in ahead[:1])])
             await asyncio.wait([loading], timeout=until)
