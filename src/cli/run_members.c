@@ -87,7 +87,7 @@ struct member *member_new(struct run_group *g, unsigned number, struct error *er
     m->group = g;
     arena_init(&m->arena, MEMBER_ARENA_MAX);
     int r = plan(m, number, err);
-    if (r || (r = show(m, err))) {
+    if (r || show(m, err)) {
         arena_done(&m->arena);
         mem_free(m);
         return NULL;

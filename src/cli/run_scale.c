@@ -64,8 +64,7 @@ static void take_rule(struct run_group *g, const struct reading *r)
 {
     if (r->failed && !r->found)
         return; /* the old one stays: a slip in a file is no wish for another number */
-    bool changed =
-        r->found != g->has_rule || (r->found && memcmp(&r->rule, &g->rule, sizeof(r->rule)) != 0);
+    bool changed = r->found != g->has_rule || (r->found && !scale_rule_eq(&r->rule, &g->rule));
     g->has_rule = r->found;
     g->rule = r->rule;
     if (changed && g->run->started_told)

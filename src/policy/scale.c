@@ -35,6 +35,17 @@ void scale_rule_defaults(struct scale_rule *ret)
                                 .zero_grace_ns = SEC(30) };
 }
 
+bool scale_rule_eq(const struct scale_rule *a, const struct scale_rule *b)
+{
+    bool same = a->min == b->min && a->max == b->max && a->n_rows == b->n_rows &&
+                a->stable_ns == b->stable_ns && a->panic_ns == b->panic_ns &&
+                a->down_delay_ns == b->down_delay_ns && a->zero_grace_ns == b->zero_grace_ns;
+    for (size_t i = 0; same && i < a->n_rows; i++)
+        same = a->row[i].metric == b->row[i].metric && a->row[i].target <= b->row[i].target &&
+               a->row[i].target >= b->row[i].target;
+    return same;
+}
+
 /* ---- windows ---- */
 
 static struct scale_bucket *bucket_at(struct scale *s, uint64_t now)

@@ -44,6 +44,7 @@ enum { SCALE_WINDOWS = 60, SCALE_FINE = 4, SCALE_BUCKETS = SCALE_WINDOWS * SCALE
 
 /* 1 … 10 instances by 10 calls at once, 60 s and 6 s, delay 60 s, grace 30 s. */
 void scale_rule_defaults(struct scale_rule *ret);
+bool scale_rule_eq(const struct scale_rule *a, const struct scale_rule *b);
 
 struct scale_sample {            /* of the app as a whole, now */
     unsigned instances;          /* that there are or that start; not those that leave */

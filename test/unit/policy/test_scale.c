@@ -257,6 +257,22 @@ TEST(each_metric_wishes_by_its_own_rule)
     }
 }
 
+TEST(rules_are_equal_when_all_of_them_is)
+{
+    struct scale_rule a, b;
+    scale_rule_defaults(&a);
+    b = a;
+    CHECK(scale_rule_eq(&a, &b));
+    b.row[0].target = 11;
+    CHECK(!scale_rule_eq(&a, &b));
+    b = a;
+    b.zero_grace_ns++;
+    CHECK(!scale_rule_eq(&a, &b));
+    b = a;
+    b.row[b.n_rows++] = (struct scale_row){ SCALE_LATENCY, 1 };
+    CHECK(!scale_rule_eq(&a, &b));
+}
+
 TEST(change_of_the_windows_begins_anew_with_what_there_is)
 {
     struct fleet f = fleet_new();
