@@ -28,11 +28,10 @@ import urllib.request
 WORKERS, SERVICE_MS = 8, 20
 CAPACITY = WORKERS * 1000 / SERVICE_MS
 SHARES = {"critical": 0.15, "high": 0, "normal": 0.35, "low": 0, "background": 0.5}
-OFF = """apiVersion: proa.dev/v1alpha1
+ON = """apiVersion: proa.dev/v1alpha1
 kind: Overload
-metadata: {name: off}
-spec: {enabled: false}
-"""
+metadata: {name: on}
+"""  # no number
 
 
 def free_port():
@@ -47,8 +46,8 @@ class Bench:
         self.dir = tempfile.TemporaryDirectory(prefix="proa-overload-")
         self.procs, self.bad = [], []
         os.mkdir(self.path("resources"))
-        if off:
-            self.write("resources/off.yaml", OFF)
+        if not off:
+            self.write("resources/on.yaml", ON)
         self.write("config.yaml", "apiVersion: dapr.io/v1alpha1\nkind: Configuration\nmetadata: {name: c}\nspec:\n"
                    "  nameResolution:\n    component: sqlite\n    version: v1\n    configuration:\n"
                    f"      connectionString: {self.path('hosts.db')}\n")

@@ -15,6 +15,11 @@ struct overload_spec overload_defaults(void)
     return (struct overload_spec){ .enabled = true, .fallback = PRIORITY_NORMAL };
 }
 
+struct overload_spec overload_none(void)
+{
+    return (struct overload_spec){ .fallback = PRIORITY_NORMAL };
+}
+
 static bool make_limiters(struct overload *o)
 {
     for (size_t i = 0; i < o->spec.n_rates; i++) {

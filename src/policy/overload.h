@@ -47,8 +47,10 @@ struct overload_spec {
     size_t n_rates;
 };
 
-/* Without a resource: on, nothing configured. */
+/* What a resource says that says nothing: on, no number configured. */
 struct overload_spec overload_defaults(void);
+/* Without a resource: calls wait as long as they like and nobody is turned away, as with Dapr. */
+struct overload_spec overload_none(void);
 
 struct overload;
 

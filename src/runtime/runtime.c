@@ -397,7 +397,7 @@ static void release_resources(void *resources)
 
 bool apply_overload(struct runtime *r, struct resources *res)
 {
-    struct overload_spec spec = res->overload ? *res->overload : overload_defaults();
+    struct overload_spec spec = res->overload ? *res->overload : overload_none();
     if (!r->app)
         return true;
     struct overload *o = overload_new(&spec, res, release_resources);

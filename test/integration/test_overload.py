@@ -54,11 +54,12 @@ class Background:
 
 
 class Overload(harness.Case):
-    def one_at_a_time(self, args=("--app-max-concurrency", "1"), **spec):
-        """A sidecar whose app works on one call, which is in it, until the gate lets it go."""
+    def one_at_a_time(self, args=("--app-max-concurrency", "1"), bare=False, **spec):
+        """A sidecar whose app works on one call, which is in it, until the gate lets it go.
+        bare: without a resource."""
         gate = Gate()
         app = self.app({"/slow": gate})
-        s = self.sidecar("callee", app, args=args, resources=[overload(**spec)])
+        s = self.sidecar("callee", app, args=args, resources=[] if bare else [overload(**spec)])
         self.addCleanup(gate.let, 1000)  # before the sidecar ends
         first = Background(s.get, "/v1.0/invoke/callee/method/slow")
         until("a call is in the app", lambda: gate.inside == 1)
@@ -298,13 +299,24 @@ class Overload(harness.Case):
         self.assertIn('urgent\\" is none of critical, high, normal, low and background', log)
         self.assertEqual(s.get("/v1.0/invoke/callee/method/m").status, 200)
 
-    def test_switched_off_nobody_is_turned_away(self):
-        s, app, gate, first = self.one_at_a_time(enabled=False, queue={"max": 1})
-        waiting = [Background(s.get, "/v1.0/invoke/callee/method/slow") for _ in range(5)]
-        self.wait_queued(s, 5)
-        gate.let(6)
-        for call in [first, *waiting]:
-            self.assertEqual(call.done().status, 200)
+    def test_switched_off_or_without_a_resource_nobody_is_turned_away(self):
+        for how in ({"bare": True}, {"enabled": False, "queue": {"max": 1}}):
+            with self.subTest(how):
+                s, app, gate, first = self.one_at_a_time(**how)
+                waiting = [Background(s.get, "/v1.0/invoke/callee/method/slow") for _ in range(5)]
+                self.wait_queued(s, 5)
+                gate.let(6)
+                for call in [first, *waiting]:
+                    self.assertEqual(call.done().status, 200)
+
+    def test_a_burst_of_calls_waits_without_a_resource(self):
+        gate = Gate()
+        s = self.sidecar("callee", self.app({"/slow": gate}))
+        self.addCleanup(gate.let, 1000)
+        calls = [Background(s.get, "/v1.0/invoke/callee/method/slow") for _ in range(100)]
+        until("all are in the app", lambda: gate.inside == 100)
+        gate.let(100)
+        self.assertEqual({call.done().status for call in calls}, {200})
 
 
 if __name__ == "__main__":
