@@ -107,7 +107,7 @@ class Zones(harness.Case):
     def test_nothing_published_is_lost_with_a_zone(self):
         """The queue is a file that all zones of this machine share: who is left goes on with it."""
         path, hosts = os.path.join(self.directory(), "q.db"), self.hosts_config()
-        bus = component("bus", "pubsub.sqlite", connectionString=path, consumerID="workers")
+        bus = component("bus", "pubsub.sqlite", connectionString=path, consumerID="workers", visibilityTimeout="5s")
         topic = resource("Subscription", "s", {"pubsubname": "bus", "topic": "t", "route": "/t"})
         apps = {z: self.app() for z in ZONES}
         workers = {z: self.sidecar("worker", apps[z], config=hosts, resources=[bus, topic], args=["--zone", z],
@@ -131,7 +131,8 @@ class Zones(harness.Case):
         fleet.callers["a"] = lost
         results = self.run_load(zones=("a",)).wait(600, of=("a",))
         self.load.end()
-        self.assertFair(results, "a", ZONES)
+        for z in ZONES:  # by load, not by zone: a third each only where all are as quick
+            self.assertGreater(sum(r.zone == z for r in results), len(results) / 6)
 
 
 if __name__ == "__main__":
