@@ -536,38 +536,42 @@ TEST_LOOP(floods_end_the_connection)
     close_fixture(&f);
 }
 
-/* CVE-2023-44487: HEADERS (GET / by indexed fields) and RST_STREAM at once, again and again. */
+/* HEADERS (GET / by indexed fields) and RST_STREAM of a stream. */
+static void put_reset_request(struct buf *out, uint32_t id)
+{
+    const uint32_t be = __builtin_bswap32(id);
+    const str stream = str_of((const char *)&be, 4);
+    buf_put(out, S("\0\0\6\1\5"));
+    buf_put(out, stream);
+    buf_put(out, S("\x82\x84\x86\x41\x01"
+                   "a")); /* :method GET, :path /, :scheme http, :authority "a" (literal) */
+    buf_put(out, S("\0\0\4\3\0"));
+    buf_put(out, stream);
+    buf_put(out, S("\0\0\0\10"));
+}
+
+/* CVE-2023-44487: requests that are reset at once, many a write: as fast as a slow machine can. */
 TEST_LOOP(rapid_resets_end_the_connection)
 {
+    enum { PER_WRITE = 256, STREAMS = 1000000 };
     struct fixture f = open_fixture(NULL);
     AUTO(stream_closep) struct stream *s = harness_dial(f.address);
+    AUTO(buf_done) struct buf out;
+    buf_init(&out, KIB(16));
     CHECK_OK(stream_write(s, str_of(preface, sizeof preface - 1)));
     int r = 0;
+    char in[4096];
     DEADLINE(SEC(20));
-    for (uint32_t id = 1; id < 160001 && r == 0; id += 2) {
-        char full[32];
-        /* HEADERS: :method GET, :path /, :scheme http, :authority "a" (literal) */
-        static const char block[] = "\x82\x84\x86\x41\x01"
-                                    "a";
-        memcpy(full, "\0\0\6\1\5", 5);
-        uint32_t be = __builtin_bswap32(id);
-        memcpy(full + 5, &be, 4);
-        memcpy(full + 9, block, 6);
-        memcpy(full + 15, "\0\0\4\3\0", 5);
-        memcpy(full + 20, &be, 4);
-        memcpy(full + 24, "\0\0\0\10", 4);
-        r = stream_write(s, str_of(full, 28));
-        char in[4096];
+    for (uint32_t id = 1; id < STREAMS && r == 0;) {
+        buf_clear(&out);
+        for (int i = 0; i < PER_WRITE; i++, id += 2)
+            put_reset_request(&out, id);
+        r = stream_write(s, buf_str(&out));
         while (stream_try_read(s, in, sizeof in) > 0)
             ;
-        if (id % 127 == 0)
-            fiber_yield();
+        fiber_yield();
     }
-    char in[4096];
-    ssize_t got = 1;
-    while (got > 0)
-        got = stream_read(s, in, sizeof in);
-    CHECK(got != -TIMEOUT);
+    CHECK(r != 0 && r != -TIMEOUT, "%d", r);
     stream_close(TAKE(s));
     close_fixture(&f);
 }
