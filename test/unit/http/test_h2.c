@@ -550,7 +550,14 @@ static void put_reset_request(struct buf *out, uint32_t id)
     buf_put(out, S("\0\0\0\10"));
 }
 
-/* CVE-2023-44487: requests that are reset at once, many a write: as fast as a slow machine can. */
+/* CVE-2023-44487: requests that are reset at once, many a write: as fast as a slow machine can.
+ * Under TSan that's less than what a connection may send for ever: then only races are looked for.
+ */
+#ifdef __SANITIZE_THREAD__
+enum { RESETS_FOR_S = 5, RESETS_FLOOD = false };
+#else
+enum { RESETS_FOR_S = 20, RESETS_FLOOD = true };
+#endif
 TEST_LOOP(rapid_resets_end_the_connection)
 {
     enum { PER_WRITE = 256, STREAMS = 1000000 };
@@ -561,7 +568,7 @@ TEST_LOOP(rapid_resets_end_the_connection)
     CHECK_OK(stream_write(s, str_of(preface, sizeof preface - 1)));
     int r = 0;
     char in[4096];
-    DEADLINE(SEC(20));
+    DEADLINE(SEC(RESETS_FOR_S));
     for (uint32_t id = 1; id < STREAMS && r == 0;) {
         buf_clear(&out);
         for (int i = 0; i < PER_WRITE; i++, id += 2)
@@ -571,7 +578,7 @@ TEST_LOOP(rapid_resets_end_the_connection)
             ;
         fiber_yield();
     }
-    CHECK(r != 0 && r != -TIMEOUT, "%d", r);
+    CHECK(!RESETS_FLOOD || (r != 0 && r != -TIMEOUT), "%d", r);
     stream_close(TAKE(s));
     close_fixture(&f);
 }
