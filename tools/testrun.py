@@ -136,7 +136,9 @@ class Build:
 
     def run(self, tests, slower=1):
         """One Result per test, and one more for each thing it left out."""
-        shared = [t for t in tests if t.get("is_parallel", True)]
+        # Those that may take the longest come first, so that no core idles while the last one runs.
+        shared = sorted((t for t in tests if t.get("is_parallel", True)),
+                        key=lambda t: -(t.get("timeout") or 30))  # fmt: skip
         alone = [t for t in tests if not t.get("is_parallel", True)]
         groups = self.machine.parallel(lambda t: self.run_test(t, slower), shared)
         groups += [self.run_test(t, slower) for t in alone]
