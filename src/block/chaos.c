@@ -143,7 +143,7 @@ static void write_one(struct json_w *w, const struct chaos_active *a, uint64_t n
     if (f->kind == CHAOS_ERROR)
         json_w_kv(w, S("status"), str_c(chaos_status_text(f->status, status)));
     json_w_key(w, S("left_s"));
-    json_w_double(w, (double)((a->end_ns - now) / MS(1)) / 1e3);
+    json_w_double(w, (double)(a->end_ns - now) / 1e9);
     json_w_key(w, S("injected"));
     json_w_u64(w, a->injected);
     json_w_object_end(w);
