@@ -174,7 +174,8 @@ CO int relay_pretend(struct relay *r, int status, str name, struct guard_attempt
         .free = nothing_to_free,
     };
     http_headers_init(&r->answer.headers, r->x->arena);
-    code = http_headers_add(&r->answer.headers, S("proa-chaos"), name);
+    str kept = arena_dup(r->x->arena, name);
+    code = kept.p ? http_headers_add(&r->answer.headers, S("proa-chaos"), kept) : -EXHAUSTED;
     if (code >= 0 && grpc && words_marked(&r->x->req.headers))
         code = words_put(&r->answer.headers,
                          &(struct words_status){ (enum code)status, S("fault on purpose"), S("") },

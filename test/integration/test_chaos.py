@@ -104,7 +104,8 @@ class Chaos(harness.Case):
         self.add(name="by-method", fault="error", method="POST /reserve/*", status=502)
         for method, path, want in (("POST", "/reserve/1", 502), ("GET", "/reserve/1", 200), ("POST", "/free/1", 200),
                                    ("POST", "/reserve/1?reserve=2", 502)):
-            self.assertEqual(self.s.call(method, ORDERS + path).status, want, path)
+            answer = self.s.call(method, ORDERS + path)
+            self.assertEqual(answer.status, want, (path, answer))
 
     def test_instances_of_other_zones_go_on(self):
         self.start("--enable-chaos", zones=("a", "b"))
