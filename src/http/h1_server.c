@@ -7,7 +7,6 @@
 enum {
     UNITS_KEPT = 128,        /* spare units of a worker */
     DRAIN_MAX = 64 << 10,    /* of a body that the handler left unread */
-    LINGER_MAX = 256 << 10,  /* read in vain, so that our error reply isn't lost to an RST */
     WRITE_PIECE = 256 << 10, /* of a reply: each has the whole body timeout */
 };
 
@@ -487,7 +486,7 @@ CO static void linger(struct h1_conn *c, struct h1_unit *u)
 {
     if (stream_shutdown(c->base.stream) < 0)
         return;
-    DEADLINE(SEC(2));
+    DEADLINE(LINGER_NS);
     for (size_t n = 0; n < LINGER_MAX;) {
         ssize_t got = stream_read(c->base.stream, u->buf, unit_buffer(c->base.worker->server));
         if (got <= 0)

@@ -1,6 +1,7 @@
 #include "http/h2_session.h"
 #include "http/server_private.h"
 
+#include "base/clock.h"
 #include "base/id.h"
 #include "base/mem.h"
 
@@ -17,6 +18,8 @@ struct h2_server_conn {
     struct server_conn base;
     struct h2_conn h2;
     size_t handling;
+    uint64_t linger_until; /* clock_now_ns() */
+    size_t lingered;       /* bytes */
 };
 
 struct h2_exchange {
@@ -302,12 +305,68 @@ static struct h2_stream *on_open(struct h2_conn *c, int32_t id)
     return x ? &x->s : NULL;
 }
 
-static void on_gone(struct h2_conn *c)
+static void conn_free(struct h2_server_conn *conn)
 {
-    struct h2_server_conn *conn = CONTAINER_OF(c, struct h2_server_conn, h2);
     server_conn_done(&conn->base);
     stream_close(conn->base.stream);
     mem_free(conn);
+}
+
+/* ---- lingering: our GOAWAY has gone out, and they may have something under way ---- */
+
+static void linger(struct h2_server_conn *conn);
+
+static void on_lingering(void *arg, bool timed_out)
+{
+    struct h2_server_conn *conn = arg;
+    char in[KIB(4)];
+    ssize_t n = 1;
+    while (n > 0 && !timed_out && conn->lingered < LINGER_MAX) {
+        n = stream_try_read(conn->base.stream, in, sizeof in);
+        conn->lingered += n > 0 ? (size_t)n : 0;
+    }
+    if (n == -ABORTED)
+        linger(conn);
+    else
+        conn_free(conn);
+}
+
+static void linger(struct h2_server_conn *conn)
+{
+    uint64_t now = clock_now_ns();
+    uint64_t left = conn->linger_until > now ? conn->linger_until - now : 1;
+    stream_on_readable(conn->base.stream, left, on_lingering, conn);
+}
+
+static void stay(struct server_conn *base)
+{
+    (void)base; /* it is about to end anyway */
+}
+
+static void stop_lingering(struct server_conn *base)
+{
+    (void)stream_off_readable(base->stream);
+    conn_free(CONTAINER_OF(base, struct h2_server_conn, base));
+}
+
+static size_t kill_lingering(struct server_conn *base)
+{
+    stop_lingering(base);
+    return 0;
+}
+
+static const struct server_conn_ops lingering_ops = { stay, stop_lingering, kill_lingering };
+
+static void on_gone(struct h2_conn *c)
+{
+    struct h2_server_conn *conn = CONTAINER_OF(c, struct h2_server_conn, h2);
+    if (!c->over || stream_shutdown(conn->base.stream) < 0) {
+        conn_free(conn);
+        return;
+    }
+    conn->base.ops = &lingering_ops;
+    conn->linger_until = clock_now_ns() + LINGER_NS;
+    linger(conn);
 }
 
 static const struct h2_side server_side = { .server = true,

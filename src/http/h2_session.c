@@ -265,6 +265,7 @@ static void check_over(struct h2_conn *c)
     bool over = c->session && !c->writer && !nghttp2_session_want_write(c->session) &&
                 (!nghttp2_session_want_read(c->session) ||
                  (c->closing && !c->n_streams && list_empty(&c->streams)));
+    c->over = over;
     if (over)
         h2_conn_fail(c);
 }

@@ -54,6 +54,7 @@ struct h2_conn {
     struct h2_guard guard;
     uint32_t verdict; /* the connection ends with it unless it is NGHTTP2_NO_ERROR */
     bool failed, closing;
+    bool over;             /* all was said: it ended as the protocol has it */
     bool settled;          /* the peer's first SETTINGS are here: its limits are known */
     struct fiber *settler; /* waits for that */
 };

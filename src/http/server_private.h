@@ -13,6 +13,10 @@
 
 #include <stdatomic.h>
 
+/* What is read in vain before we close, so that the last we sent isn't lost to an RST. */
+#define LINGER_NS SEC(2)
+enum { LINGER_MAX = 256 << 10 };
+
 struct server_conn;
 
 struct server_conn_ops {

@@ -583,6 +583,28 @@ TEST_LOOP(rapid_resets_end_the_connection)
     close_fixture(&f);
 }
 
+/* What they had under way when we closed must not cost them our last words. */
+TEST_LOOP(what_comes_after_the_end_is_read_in_vain)
+{
+    struct fixture f = open_fixture(NULL);
+    AUTO(stream_closep) struct stream *s = harness_dial(f.address);
+    CHECK_OK(stream_write(s, str_of(preface, sizeof preface - 1)));
+    CHECK_OK(stream_write(s, S("\0\0\10\7\0\0\0\0\0"
+                               "\0\0\0\0\0\0\0\0")));
+    char in[4096];
+    DEADLINE(SEC(20));
+    ssize_t got = 1;
+    while (got > 0)
+        got = stream_read(s, in, sizeof in);
+    CHECK_EQ(got, 0);
+    for (int i = 0; i < 3; i++) {
+        CHECK_OK(stream_write(s, S("\0\0\10\6\0\0\0\0\0"
+                                   "12345678")));
+        CHECK_EQ(stream_read(s, in, sizeof in), 0);
+    }
+    close_fixture(&f); /* waits for nobody who lingers */
+}
+
 /* CVE-2024-28182: a header block without end. */
 TEST_LOOP(endless_continuations_end_the_connection)
 {
