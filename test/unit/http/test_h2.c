@@ -569,7 +569,7 @@ TEST_LOOP(rapid_resets_end_the_connection)
     int r = 0;
     char in[4096];
     DEADLINE(SEC(RESETS_FOR_S));
-    for (uint32_t id = 1; id < STREAMS && r == 0;) {
+    for (uint32_t id = 1; id < STREAMS && r == 0 && clock_now_ns() < fiber_deadline();) {
         buf_clear(&out);
         for (int i = 0; i < PER_WRITE; i++, id += 2)
             put_reset_request(&out, id);
