@@ -46,20 +46,9 @@ CO int publish_rpc(struct grpc_call *c, const void *in, void **ret_out, struct e
 static int entry_metadata(struct grpc_call *c, const bulk_entry *q, struct kvs common,
                           struct kvs *ret)
 {
-    int r = pb_kvs(c->a, q->metadata, q->n_metadata, ret);
-    if (r < 0 || !common.n)
-        return r;
-    struct kv *kv = arena_alloc(c->a, (ret->n + common.n) * sizeof *kv);
-    if (!kv)
-        return -EXHAUSTED;
-    size_t n = 0;
-    for (size_t i = 0; i < ret->n; i++)
-        kv[n++] = ret->v[i];
-    for (size_t i = 0; i < common.n; i++)
-        if (!kvs_get(*ret, common.v[i].key).p)
-            kv[n++] = common.v[i];
-    *ret = (struct kvs){ kv, n };
-    return 0;
+    struct kvs own;
+    int r = pb_kvs(c->a, q->metadata, q->n_metadata, &own);
+    return r < 0 ? r : kvs_merge(c->a, own, common, ret);
 }
 
 /* One entry that failed fails the call (surprise 20). */

@@ -70,20 +70,11 @@ static int event_bytes(struct request *r, struct json v, str type, str *ret, str
 /* Request metadata counts only where the entry has a metadata object (surprise 25). */
 static int entry_metadata(struct request *r, struct json v, struct kvs common, struct kvs *ret)
 {
-    int code = request_kvs(r, v, ret);
-    if (code < 0 || v.type != JSON_OBJECT || !common.n)
+    struct kvs own;
+    int code = request_kvs(r, v, &own);
+    if (code < 0)
         return code;
-    struct kv *kv = arena_alloc(r->a, (ret->n + common.n) * sizeof *kv);
-    if (!kv)
-        return -EXHAUSTED;
-    size_t n = 0;
-    for (size_t i = 0; i < ret->n; i++)
-        kv[n++] = ret->v[i];
-    for (size_t i = 0; i < common.n; i++)
-        if (!kvs_get(*ret, common.v[i].key).p)
-            kv[n++] = common.v[i];
-    *ret = (struct kvs){ kv, n };
-    return 0;
+    return kvs_merge(r->a, own, v.type == JSON_OBJECT ? common : (struct kvs){ 0 }, ret);
 }
 
 static int read_entry(struct request *r, struct json v, struct kvs common, struct publish_entry *e,

@@ -108,20 +108,9 @@ static int read_options(struct request *r, struct json v, struct state_write *w,
 /* Metadata of the item, overridden by the URL's. */
 static int merge_metadata(struct request *r, struct json item, struct kvs url, struct kvs *ret)
 {
-    int code = request_kvs(r, item, ret);
-    if (code < 0 || !url.n)
-        return code;
-    struct kv *kv = arena_alloc(r->a, (ret->n + url.n) * sizeof *kv);
-    if (!kv)
-        return -EXHAUSTED;
-    size_t n = 0;
-    for (size_t i = 0; i < url.n; i++)
-        kv[n++] = url.v[i];
-    for (size_t i = 0; i < ret->n; i++)
-        if (!kvs_get(url, ret->v[i].key).p)
-            kv[n++] = ret->v[i];
-    *ret = (struct kvs){ kv, n };
-    return 0;
+    struct kvs own;
+    int code = request_kvs(r, item, &own);
+    return code < 0 ? code : kvs_merge(r->a, url, own, ret);
 }
 
 /* {"key","value","etag"?,"metadata"?,"options"?} */

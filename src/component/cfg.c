@@ -13,6 +13,24 @@ str kvs_get(struct kvs kvs, str key)
     return (str){ 0 };
 }
 
+int kvs_merge(struct arena *a, struct kvs first, struct kvs then, struct kvs *ret)
+{
+    *ret = first;
+    if (!then.n)
+        return 0;
+    struct kv *v = arena_alloc(a, (first.n + then.n) * sizeof *v);
+    if (!v)
+        return -EXHAUSTED;
+    size_t n = 0;
+    for (size_t i = 0; i < first.n; i++)
+        v[n++] = first.v[i];
+    for (size_t i = 0; i < then.n; i++)
+        if (!kvs_get(first, then.v[i].key).p)
+            v[n++] = then.v[i];
+    *ret = (struct kvs){ v, n };
+    return 0;
+}
+
 /* What the blocks read themselves from the metadata of any component of a kind. */
 static const struct {
     const char *kind, *name;

@@ -39,6 +39,9 @@ struct kvs {
 };
 
 str kvs_get(struct kvs kvs, str key); /* case-insensitive; .p NULL when absent */
+/* All of `first`, then what `then` has under other keys; the strings stay where they are.
+ * -EXHAUSTED. */
+int kvs_merge(struct arena *a, struct kvs first, struct kvs then, struct kvs *ret) WUR;
 
 /* What an instance may know of its surroundings; lives as long as the instance. */
 struct component_env {

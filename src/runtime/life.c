@@ -44,12 +44,27 @@ CO static void discover(struct runtime *r)
     atomic_store(&r->discovered, true);
 }
 
+/* A broker that isn't there yet: again and again, with growing pauses. */
+CO static void retry_missing(void *runtime)
+{
+    struct runtime *r = runtime;
+    uint64_t pause = RETRY_FIRST;
+    while (r->missing && fiber_sleep(pause) == 0 && fiber_mutex_lock(&r->deliveries) == 0) {
+        life_refresh_deliveries(r);
+        fiber_mutex_unlock(&r->deliveries);
+        pause = min_u64(pause * 2, RETRY_MAX);
+    }
+    r->retrier = NULL;
+}
+
 CO void life_refresh_deliveries(struct runtime *r)
 {
     if (!r->deliveries_running)
         return;
     r->missing = subscriptions_start(&r->blocks, &r->subscriptions);
     bindings_start(&r->blocks, (uint64_t)r->options->binding_options_timeout);
+    if (r->missing && !r->retrier)
+        r->retrier = fiber_spawn("retry", retry_missing, r);
 }
 
 CO static void stop_deliveries(struct runtime *r)
@@ -57,6 +72,10 @@ CO static void stop_deliveries(struct runtime *r)
     if (!r->deliveries_running)
         return;
     r->deliveries_running = false;
+    if (r->retrier)
+        fiber_cancel(r->retrier); /* it sleeps, or waits for the lock that we hold */
+    while (r->retrier)
+        fiber_yield();
     bindings_stop(&r->blocks);
     subscriptions_stop(&r->subscriptions);
 }
@@ -85,19 +104,6 @@ CO void life_stop_deliveries(struct runtime *r)
     (void)fiber_mutex_lock(&r->deliveries);
     stop_deliveries(r);
     fiber_mutex_unlock(&r->deliveries);
-}
-
-/* A broker that isn't there yet: again and again, with growing pauses. */
-CO static void retry_subscriptions(struct runtime *r)
-{
-    uint64_t pause = RETRY_FIRST;
-    while (r->missing && fiber_sleep(pause) == 0 && r->deliveries_running) {
-        if (fiber_mutex_lock(&r->deliveries) < 0)
-            return;
-        life_refresh_deliveries(r);
-        fiber_mutex_unlock(&r->deliveries);
-        pause = min_u64(pause * 2, RETRY_MAX);
-    }
 }
 
 /* ---- waiting for the app ---- */
@@ -158,9 +164,6 @@ CO static void follow_health(struct runtime *r)
             log_info(RUNTIME_SCOPE, "App entered healthy status");
             feed_event("info", "app is healthy");
             start_deliveries(r);
-        } else if (ok && r->missing && fiber_mutex_lock(&r->deliveries) == 0) {
-            life_refresh_deliveries(r);
-            fiber_mutex_unlock(&r->deliveries);
         } else if (!ok && ++failures == r->options->health_threshold) {
             atomic_store(&r->app->healthy, false);
             log_warn(RUNTIME_SCOPE, "App entered un-healthy status: %s", err.text);
@@ -188,7 +191,6 @@ CO static void live(struct runtime *r)
     }
     start_deliveries(r);
     now_ready(r);
-    retry_subscriptions(r);
 }
 
 CO void life_main(void *runtime)

@@ -53,7 +53,8 @@ struct runtime {
     struct fiber_mutex deliveries; /* worker 0: who starts and stops them */
     struct fiber *reloader;        /* worker 0: follows the resources' files; NULL = has ended */
     struct resources *live;        /* the latest snapshot: its components and subscriptions count */
-    struct fiber *life; /* waits for the app, starts deliveries, probes health; worker 0 */
+    struct fiber *life;    /* waits for the app, starts deliveries, probes health; worker 0 */
+    struct fiber *retrier; /* worker 0: tries the brokers that are missing again; NULL = none is */
     atomic_bool reload_done;
     struct outboxes *outboxes; /* worker 0 */
     atomic_bool life_done, outbound_ready, ready, stopping, app_was_ready;

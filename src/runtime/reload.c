@@ -16,8 +16,7 @@
 #include <unistd.h>
 
 static const char SCOPE[] = "dapr.runtime.hotreload";
-static const uint64_t INTERVAL = SEC(60), SETTLE = MS(100), SETTLE_MAX = SEC(2),
-                      RETRY_FIRST = MS(500), RETRY_MAX = SEC(60);
+static const uint64_t INTERVAL = SEC(60), SETTLE = MS(100), SETTLE_MAX = SEC(2);
 
 /* ---- one component ---- */
 
@@ -249,32 +248,25 @@ CO static void settle(struct watch *w)
     }
 }
 
-/* A change: 0; time for the scheduled comparison, or for brokers that were missing: -TIMEOUT. */
-CO static int wait_for_change(struct runtime *r, struct watch *w, uint64_t retry)
+/* A change: 0; time for the scheduled comparison: -TIMEOUT. */
+CO static int wait_for_change(struct runtime *r, struct watch *w)
 {
-    uint64_t interval =
-        r->options->hot_reload_interval > 0 ? (uint64_t)r->options->hot_reload_interval : INTERVAL;
-    DEADLINE(r->missing ? min_u64(interval, retry) : interval);
+    DEADLINE(r->options->hot_reload_interval > 0 ? (uint64_t)r->options->hot_reload_interval
+                                                 : INTERVAL);
     return w ? watch_next(w) : fiber_sleep(SEC(3600));
 }
 
 CO static void follow(struct runtime *r, struct watch *w)
 {
-    uint64_t retry = RETRY_FIRST;
     for (;;) {
-        int code = wait_for_change(r, w, retry);
+        int code = wait_for_change(r, w);
         if (code == -CANCELLED || fiber_cancelled())
             return;
         if (code == 0)
             settle(w);
-        else if (!r->missing)
+        else
             log_info(SCOPE, "Running scheduled Component reconcile");
-        retry = r->missing ? min_u64(retry * 2, RETRY_MAX) : RETRY_FIRST;
         reload(r);
-        if (r->missing && deliveries_lock(r)) {
-            life_refresh_deliveries(r);
-            fiber_mutex_unlock(&r->deliveries);
-        }
     }
 }
 

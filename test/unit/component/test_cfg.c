@@ -166,6 +166,25 @@ TEST(last_of_equal_keys_counts)
     CHECK(!kvs_get((struct kvs){ 0 }, S("b")).p);
 }
 
+TEST(merge_keeps_all_of_the_first_and_what_the_other_adds)
+{
+    const struct kv kv[] = { { S("a"), S("1") }, { S("B"), S("2") } }, *one = kv;
+    const struct kv more[] = { { S("b"), S("3") }, { S("c"), S("4") } };
+    struct arena arena, none;
+    struct kvs both;
+    arena_init(&arena, 4096);
+    arena_init(&none, 0);
+    CHECK_OK(kvs_merge(&arena, (struct kvs){ kv, 2 }, (struct kvs){ more, 2 }, &both));
+    CHECK_EQ(both.n, 3);
+    CHECK_STR(kvs_get(both, S("b")), "2");
+    CHECK_STR(kvs_get(both, S("c")), "4");
+    CHECK_EQ(kvs_merge(&none, (struct kvs){ kv, 2 }, (struct kvs){ more, 2 }, &both), -EXHAUSTED);
+    CHECK_OK(kvs_merge(&none, (struct kvs){ kv, 2 }, (struct kvs){ 0 }, &both)); /* no copy */
+    CHECK(both.v == one);
+    arena_done(&arena);
+    arena_done(&none);
+}
+
 TEST(out_of_memory_is_exhausted_not_a_crash)
 {
     struct fixture f = { 0 };
