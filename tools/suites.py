@@ -13,11 +13,7 @@ UNIT = (
     "base", "fiber", "loop", "format", "http", "policy", "sim", "component", "block", "api", "telemetry",
     "runtime", "cli", "lib", "conformance",
 )  # fmt: skip
-THREADED = ("fiber", "loop", "http")
-NOT_UNDER_TSAN = {
-    "http_h1_client": "its scripted server's fibers hand a buffer on in an order that only the "
-    "sockets know, which TSan takes for a race",
-}
+THREADED = ("fiber", "loop", "http", "block", "telemetry")
 GATES = ("layers", "banned", "size", "co", "format", "docs", "contract")
 SDKS = {"python": "Python", "javascript": "JavaScript", "go": "Go", "java": "Java"}
 POLYGLOT = ("Demo", "Inventory", "Payments", "Shipping", "Notifications")  # of test_polyglot.py
@@ -153,11 +149,8 @@ def threads(machine):
     if wrong:
         return [wrong]
     tests = build.tests(lambda t: suite_of(t) in THREADED and build.program(t))
-    left_out = [t["name"] for t in tests if t["name"] in NOT_UNDER_TSAN]
-    tests = [t for t in tests if t["name"] not in NOT_UNDER_TSAN]
-    skipped = [Result(name, SKIPPED, 0, reason=NOT_UNDER_TSAN[name]) for name in left_out]
     made = build.make(build.targets(tests))
-    return [made] + build.run(tests, slower=10) + skipped
+    return [made] + build.run(tests, slower=10)
 
 
 def portable(machine):
@@ -237,7 +230,7 @@ ALL = [
     Suite("test", "every test, built with gcc", normal),
     Suite("sdk", "the official Dapr SDKs of four languages, unchanged", sdk),
     Suite("asan", "unit and conformance tests, built with clang, under ASan and UBSan", sanitized),
-    Suite("tsan", "fibers, loop and HTTP under ThreadSanitizer", threads),
+    Suite("tsan", "fibers, loop, HTTP and blocks under ThreadSanitizer", threads),
     Suite("portable", "fibers with ucontext, and on aarch64 under qemu", portable),
     Suite("fuzz", "each fuzzer for a moment", fuzz),
     Suite("tidy", "clang-tidy over the sources", tidy),

@@ -90,18 +90,18 @@ str harness_talk(const char *address, str text, size_t step, struct arena *arena
 
 /* ---- the scripted peer ---- */
 
-static bool read_request(struct script *s, struct stream *stream)
+static bool read_request(struct stream *stream)
 {
-    size_t n = 0;
-    for (;;) {
-        ssize_t got = stream_read(stream, s->seen + n, sizeof s->seen - n - 1);
+    char in[4096];
+    for (size_t n = 0; n < sizeof in;) {
+        ssize_t got = stream_read(stream, in + n, sizeof in - n);
         if (got <= 0)
             return false;
         n += (size_t)got;
-        s->seen[n] = 0;
-        if (str_contains(str_of(s->seen, n), S("\r\n\r\n")))
+        if (str_contains(str_of(in, n), S("\r\n\r\n")))
             return true;
     }
+    return false;
 }
 
 static void play(void *arg)
@@ -111,7 +111,7 @@ static void play(void *arg)
     size_t i = min_size(s->n_conns++, COUNT(s->reply) - 1);
     while (i && !s->reply[i] && !s->close)
         i--;
-    while (read_request(s, stream)) {
+    while (read_request(stream)) {
         s->n_requests++;
         if (!s->reply[i] || stream_write(stream, str_c(s->reply[i])) < 0 || s->close)
             return;

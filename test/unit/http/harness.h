@@ -29,7 +29,6 @@ struct script {
     _Atomic bool close;   /* after the first request of a connection */
     _Atomic size_t n_conns, n_requests;
     struct listener *listener;
-    char seen[4096]; /* the latest request */
 };
 void script_open(struct script *s);
 void script_close(struct script *s);
