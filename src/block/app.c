@@ -2,6 +2,8 @@
 
 #include "base/mem.h"
 #include "block/channel.h"
+#include "block/invoke.h"
+#include "block/retried.h"
 #include "loop/tls.h"
 
 #include <stdio.h>
@@ -89,6 +91,13 @@ void app_leave(struct app *a, struct admit_place *p, int result, int status)
 {
     admit_leave(a->admit, p, result, status);
     sleep_leave(&a->sleep);
+}
+
+void app_tell_retried(const struct app *a, const struct http_headers *call, uint64_t start_ns,
+                      struct http_headers *answer)
+{
+    if (a->blocks && a->blocks->invoker)
+        retried_mark(a->blocks->invoker->retried, call, start_ns, answer);
 }
 
 CO bool app_listening(struct app *a)

@@ -59,6 +59,11 @@ CO int app_enter(struct app *a, struct admit_place *p, const struct admit_ask *a
                  struct error *err) WUR;
 void app_leave(struct app *a, struct admit_place *p, int result, int status);
 
+/* Into its answer to call, a failure: that calls of its own were tried again in vain (retried.h).
+ * The call has been in the app since start_ns. */
+void app_tell_retried(const struct app *a, const struct http_headers *call, uint64_t start_ns,
+                      struct http_headers *answer);
+
 /* The code that the result of a callback carries: an app that speaks gRPC fails by one; else 0. */
 int app_grpc_code(const struct app *a, int result);
 

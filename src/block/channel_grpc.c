@@ -325,7 +325,8 @@ static int fill_invocation(struct invocation *i, str verb, str target, str conte
 }
 
 /* A failure: in the caller's words, so with the status in headers, or as HTTP with a JSON body. */
-CO static int answer_failure(struct http_exchange *x, const struct rpc_answer *answer, bool marked,
+CO static int answer_failure(const struct app *app, struct http_exchange *x,
+                             const struct rpc_answer *answer, bool marked, uint64_t start_ns,
                              struct arena *a, struct error *err)
 {
     struct http_headers h;
@@ -333,14 +334,13 @@ CO static int answer_failure(struct http_exchange *x, const struct rpc_answer *a
     buf_init(&body, MIB(1));
     http_headers_init(&h, a);
     int r = marked ? copy_metadata(&answer->headers, a, &h) : words_headers(&answer->headers, &h);
-    if (r >= 0 && marked)
-        r = words_put(&h, &answer->status, S(""));
-    else if (r >= 0)
-        r = words_json(&answer->status, a, &body);
+    if (r >= 0)
+        r = marked ? words_put(&h, &answer->status, S("")) : words_json(&answer->status, a, &body);
     if (r >= 0 && !marked)
         r = http_headers_set(&h, S("Content-Type"), S("application/json"));
     if (r < 0)
         return no_memory(err);
+    app_tell_retried(app, &x->req.headers, start_ns, &h);
     int status = code_http_status(answer->status.code);
     r = http_reply_start(x, status, &h, marked ? -1 : (int64_t)body.len);
     if (r >= 0 && body.len)
@@ -404,7 +404,7 @@ CO static int invoke_in(struct app *a, struct http_exchange *x, str target, str 
     if (r < 0)
         return r;
     count_rpc(&c, &answer, start);
-    return answer.status.code ? answer_failure(x, &answer, marked, arena, err)
+    return answer.status.code ? answer_failure(a, x, &answer, marked, start, arena, err)
                               : answer_success(x, &answer, marked, arena, err);
 }
 

@@ -304,6 +304,7 @@ CO static int pass_on_call(struct app *a, struct admit_place *place, struct http
     if (a->config.token &&
         http_headers_set(&c.req.headers, S("dapr-api-token"), str_c(a->config.token)) < 0)
         return fail(err, EXHAUSTED, NULL, "the request is too large for its memory");
+    uint64_t start = clock_now_ns();
     int r = relay_init(&c.relay, x, err);
     if (r >= 0) {
         struct guard_attempt attempt = { 0 };
@@ -311,6 +312,8 @@ CO static int pass_on_call(struct app *a, struct admit_place *place, struct http
         words_remove(&c.relay.answer.headers); /* only a gRPC app has such */
         if (c.relay.answer.source) {
             tell_load(a, x, &c.relay.answer);
+            if (r < 0)
+                app_tell_retried(a, &x->req.headers, start, &c.relay.answer.headers);
             if (is_event_stream(&c.relay.answer))
                 admit_stream(a->admit, place);
         }

@@ -33,16 +33,23 @@ CO int guard_call(struct policy *p, str endpoint, guard_fn *fn, void *arg, struc
     return guard_call_in(&outer, p, endpoint, fn, arg, err);
 }
 
+static void tell_outer(struct guard_attempt *outer, const struct guard_attempt *attempt, int r,
+                       bool spent)
+{
+    outer->retried = r < 0 && attempt->retried;
+    outer->spent = r < 0 && (spent || attempt->spent || attempt->retried || attempt->shed);
+}
+
 /* One try under the policy. false = *ret is the result; true = go on. */
 CO static bool next_try(struct policy_run *run, guard_fn *fn, void *arg,
-                        struct guard_attempt *attempt, bool *ret_refused, int *ret,
+                        struct guard_attempt *attempt, struct guard_attempt *outer, int *ret,
                         struct error *last)
 {
     uint64_t timeout_ns, wait_ns;
     bool timed_out = false;
     *last = (struct error){ 0 };
     *ret = policy_attempt(run, clock_now_ns(), &timeout_ns, last);
-    *ret_refused = *ret < 0;
+    outer->refused = outer->spent = *ret < 0;
     if (*ret < 0)
         return false;
     *attempt = (struct guard_attempt){ .number = attempt->number };
@@ -55,9 +62,12 @@ CO static bool next_try(struct policy_run *run, guard_fn *fn, void *arg,
         .grpc = attempt->grpc_status,
         .timed_out = timed_out,
         .neutral = attempt->shed,
-        .permanent = attempt->fatal || attempt->shed || attempt->refused || *ret == -CANCELLED,
+        .permanent = attempt->fatal || attempt->shed || attempt->refused || attempt->retried ||
+                     *ret == -CANCELLED,
     };
-    if (!policy_result(run, &outcome, clock_now_ns(), id_random_unit(), &wait_ns))
+    bool again = policy_result(run, &outcome, clock_now_ns(), id_random_unit(), &wait_ns);
+    tell_outer(outer, attempt, *ret, run->spent);
+    if (!again)
         return false;
     attempt->number++;
     int slept = pause_before_retry(wait_ns, attempt->stop);
@@ -72,13 +82,16 @@ CO int guard_call_in(struct guard_attempt *outer, struct policy *p, str endpoint
                      void *arg, struct error *err)
 {
     struct guard_attempt attempt = { 0 };
-    if (!p)
-        return fn(arg, &attempt, err);
     struct error last = { 0 };
     struct policy_run run;
     int r;
+    if (!p) {
+        r = fn(arg, &attempt, err);
+        tell_outer(outer, &attempt, r, false);
+        return r;
+    }
     policy_begin(&run, p, endpoint, clock_now_ns());
-    while (next_try(&run, fn, arg, &attempt, &outer->refused, &r, &last))
+    while (next_try(&run, fn, arg, &attempt, outer, &r, &last))
         ;
     policy_end(&run, clock_now_ns());
     if (r >= 0)

@@ -22,7 +22,13 @@ struct guard_attempt {
     /* Set by the function: overload control has turned the call away. No failure of whoever it was
      * for, so that breakers don't count it; and not tried again there. */
     bool shed;
-    bool refused; /* out, see guard_call_in(): the breaker was not closed */
+    /* Set by the function: whoever failed had calls of its own tried again in vain, so that this
+     * one isn't (retried.h) */
+    bool retried;
+    /* out, see guard_call_in() */
+    bool refused; /* the breaker was not closed */
+    bool spent;   /* it failed, and trying is no use any more: retried, refused, shed, or no try is
+                     left */
     /* set by the function: what its target's retries are drawn from; NULL = the policy's own */
     struct budget *budget;
 };
@@ -32,6 +38,7 @@ typedef CO int guard_fn(void *arg, struct guard_attempt *attempt, struct error *
  * Returns the last try's result; *err is the last try's error. */
 CO int guard_call(struct policy *p, str endpoint, guard_fn *fn, void *arg, struct error *err) WUR;
 /* The same inside of another guarded call's try: sets outer->refused when a breaker let nothing
- * through, which ends the retries around it as well (facts 4.4). */
+ * through, which ends the retries around it as well (facts 4.4), outer->retried and
+ * outer->spent. */
 CO int guard_call_in(struct guard_attempt *outer, struct policy *p, str endpoint, guard_fn *fn,
                      void *arg, struct error *err) WUR;

@@ -7,6 +7,7 @@
 #include "block/copies.h"
 #include "block/observe.h"
 #include "block/outside.h"
+#include "block/retried.h"
 #include "block/words.h"
 #include "format/uri.h"
 
@@ -51,12 +52,13 @@ int invoker_new(const char *host_address, uint64_t conn_idle_ns, const struct in
                                                             .tls = tls ? tls->h2 : NULL });
     int r = instances_init(&i->instances);
     i->resolved = resolve_cache_new(&i->instances);
+    i->retried = retried_new();
     if (r >= 0)
         r = outside_new(&(struct outside_config){ 0 }, &i->outside, err);
     i->host_address = str_c(host_address);
     if (gethostname(i->hostname, sizeof i->hostname - 1) < 0)
         i->hostname[0] = 0;
-    if (!i->direct || !i->grpc || !i->resolved || r < 0) {
+    if (!i->direct || !i->grpc || !i->resolved || !i->retried || r < 0) {
         invoker_free(i);
         return fail(err, EXHAUSTED, NULL, "out of memory");
     }
@@ -74,6 +76,7 @@ void invoker_free(struct invoker *i)
         http_client_free(i->grpc);
     outside_free(i->outside);
     resolve_cache_free(i->resolved);
+    retried_free(i->retried);
     instances_done(&i->instances);
     zoning_free(i->zoning);
     mem_free(i);
@@ -184,10 +187,25 @@ CO static int try_with_policy(void *arg, struct guard_attempt *attempt, struct e
     return r;
 }
 
+/* Whoever called our app for this shan't try it again if all we could do has been done. */
+static void note_failure(struct remote *c, bool spent)
+{
+    if (!spent && !c->peers.spent)
+        return;
+    retried_note(c->b->invoker->retried, &c->req.headers, clock_now_ns());
+    if (c->relay.answer.source) /* the app may pass it on */
+        (void)http_headers_set(&c->relay.answer.headers, S(RETRIED_HEADER), S("1"));
+}
+
 CO static int call_remote(struct remote *c, struct error *err)
 {
+    struct guard_attempt outer = { 0 };
     c->policy = policy_app(c->b->resiliency, c->t->app_id);
-    return guard_call(peers_builtin(c->b, c->t->app_id), c->endpoint, try_with_policy, c, err);
+    int r = guard_call_in(&outer, peers_builtin(c->b, c->t->app_id), c->endpoint, try_with_policy,
+                          c, err);
+    if (r < 0)
+        note_failure(c, outer.spent);
+    return r;
 }
 
 /* The caller's identity, and what proxies add (surprise 46). */

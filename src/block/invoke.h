@@ -19,7 +19,8 @@ struct invoker {
     struct instances instances;
     struct zoning *zoning; /* NULL: zones play no part */
     struct resolve_cache *resolved;
-    str host_address; /* for Forwarded */
+    struct retried *retried; /* which calls' own tries are spent */
+    str host_address;        /* for Forwarded */
     char hostname[64];
 };
 

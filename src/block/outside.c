@@ -1,8 +1,10 @@
 #include "block/outside.h"
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "block/invoke.h"
 #include "block/relay.h"
+#include "block/retried.h"
 #include "format/uri.h"
 #include "http/schemes.h"
 
@@ -272,8 +274,11 @@ CO int invoke_outside(struct blocks *b, struct outside *o, str base, const struc
     str key[] = { name, named ? S(":") : S("/"), named ? base : t->method };
     struct policy *policy = policy_app(b->resiliency, name);
     r = relay_init(&c.relay, x, err);
+    struct guard_attempt outer = { 0 };
     if (r >= 0)
-        r = guard_call(policy, arena_join(x->arena, key, 3), try_outside, &c, err);
+        r = guard_call_in(&outer, policy, arena_join(x->arena, key, 3), try_outside, &c, err);
+    if (outer.spent)
+        retried_note(b->invoker->retried, &x->req.headers, clock_now_ns());
     if (r >= 0 || c.relay.answer.source)
         r = relay_pass(&c.relay, r, err);
     relay_done(&c.relay);

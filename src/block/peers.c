@@ -175,15 +175,16 @@ CO static int ask_one(struct peers *p, const struct traffic_rule *rule, struct p
     return r;
 }
 
-static bool withdraw(struct upstream *up, enum traffic_stat why)
+static bool withdraw(struct peers *p, enum traffic_stat why)
 {
-    bool granted = budget_withdraw(&up->retries, clock_now_ns());
-    upstream_count(up, granted ? why : STAT_RETRY_REFUSED);
+    bool granted = budget_withdraw(&p->up->retries, clock_now_ns());
+    upstream_count(p->up, granted ? why : STAT_RETRY_REFUSED);
+    p->spent = true;
     return granted;
 }
 
 /* Whether another one may be asked at once. Whoever got nothing has no load of it: that is free. */
-static bool may_go_on(const struct peers *p, const struct traffic_rule *rule, int r,
+static bool may_go_on(struct peers *p, const struct traffic_rule *rule, int r,
                       const struct peer_asked *asked, const struct guard_attempt *attempt, size_t n)
 {
     if (r >= 0 || n == PEERS_TRIED)
@@ -195,9 +196,9 @@ static bool may_go_on(const struct peers *p, const struct traffic_rule *rule, in
     if (!rule->retry || attempt->fatal)
         return false;
     if (asked->shed)
-        return n == 1 && withdraw(p->up, STAT_RETRY_SHED);
+        return n == 1 && withdraw(p, STAT_RETRY_SHED);
     bool answered = attempt->http_status || attempt->grpc_status;
-    return p->idempotent && r == -UNAVAILABLE && !answered && withdraw(p->up, STAT_RETRY_BROKEN);
+    return p->idempotent && r == -UNAVAILABLE && !answered && withdraw(p, STAT_RETRY_BROKEN);
 }
 
 static const struct traffic_rule *rule_of(const struct peers *p)

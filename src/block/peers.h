@@ -32,6 +32,7 @@ struct peers {
     bool idempotent;                 /* and its request can be sent again */
     bool open_ended;                 /* how long it takes says nothing: it may be a stream */
     uint64_t chosen;                 /* out: hash of the last one's address */
+    bool spent;                      /* out: another one was asked, or there was no budget for it */
     struct upstream *up;             /* out, a reference: peers_done() */
 };
 /* After the last try of the call. */

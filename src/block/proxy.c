@@ -6,6 +6,7 @@
 #include "block/invoke.h"
 #include "block/observe.h"
 #include "block/peers.h"
+#include "block/retried.h"
 #include "block/traffic.h"
 #include "http/grpc.h"
 #include "http/splice.h"
@@ -19,6 +20,7 @@ enum {
 /* A call that is being passed on. */
 struct forward {
     const struct proxy_call *p;
+    const struct app *app; /* ours; NULL: it goes to another one */
     str app_id, namespace_;
     str endpoint; /* "id:/package.Service/Method": what breakers are kept by */
     struct policy *policy;
@@ -33,6 +35,7 @@ struct forward {
     struct http_call *call; /* of the last try; owned */
     uint64_t start_ns;      /* of the last try */
     struct grpc_status status;
+    bool spent; /* it has failed, and trying is no use any more */
 };
 
 /* ---- the request ---- */
@@ -90,6 +93,18 @@ static bool is_of_http(str name)
     return false;
 }
 
+/* Of a failure: further tries are no use. Ours were, or the app's own were (retried.h). */
+static void mark(const struct forward *f, struct http_headers *trailers)
+{
+    const struct http_headers *call = &f->p->x->req.headers;
+    if (f->status.code == OK)
+        return;
+    if (f->app)
+        app_tell_retried(f->app, call, f->start_ns, trailers);
+    else if (f->spent && !retried_is_marked(trailers))
+        (void)http_headers_set(trailers, S(RETRIED_HEADER), S("1"));
+}
+
 /* Status, message, details and whatever else the trailers have, as they came. Where all the callee
  * sent was one block of fields, they are trailers (gRPC's "Trailers-Only"). */
 CO static int answer_end(struct forward *f)
@@ -110,7 +125,15 @@ CO static int answer_end(struct forward *f)
     for (size_t i = 0; i < t->n && r >= 0; i++)
         if (!alone || !is_of_http(t->v[i].name))
             r = http_headers_add(&h, t->v[i].name, t->v[i].value);
+    mark(f, &h);
     return r < 0 ? r : http_reply_end(x, &h);
+}
+
+CO static bool has_mark(struct forward *f)
+{
+    const struct http_response *res;
+    return f->status.code != OK && http_call_response(f->call, &res, NULL) >= 0 &&
+           retried_is_marked(grpc_call_trailers(f->call, res));
 }
 
 static int splice_failed(const struct forward *f, int r, struct error *err)
@@ -186,6 +209,7 @@ CO static int pass(struct forward *f, struct guard_attempt *attempt, struct erro
         return splice_failed(f, r, err);
     }
     attempt->grpc_status = (int)f->status.code;
+    attempt->retried = has_mark(f);
     if (f->status.code != OK && f->hold && !x->started)
         return fail(err, f->status.code, NULL, STR_FMT, STR_ARG(f->status.message));
     attempt->fatal = true; /* whatever it was: it's on its way */
@@ -315,8 +339,12 @@ CO static int forward_remote(struct forward *f, const struct traffic_call *traff
         .idempotent = f->once && http_is_idempotent(&p->x->req),
     };
     int r = f->once ? read_first(f, err) : 0;
+    struct guard_attempt outer = { 0 };
     if (r >= 0)
-        r = guard_call(f->policy, f->endpoint, try_peers, f, err);
+        r = guard_call_in(&outer, f->policy, f->endpoint, try_peers, f, err);
+    f->spent = r < 0 && (outer.spent || f->peers.spent);
+    if (f->spent)
+        retried_note(p->b->invoker->retried, &p->x->req.headers, clock_now_ns());
     return conclude(f, r, err);
 }
 
@@ -351,6 +379,7 @@ CO int proxy_to_app(struct proxy_call *p, struct error *err)
         r = context_read(&p->x->req.headers, &c, err);
     if (r < 0)
         return r;
+    f.app = app;
     DEADLINE(c.timeout_ns);
     r = app_enter(app, &place, &ask, err); /* until the call has ended, a stream's end too */
     if (r < 0)

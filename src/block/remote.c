@@ -2,6 +2,7 @@
 
 #include "block/chaos.h"
 #include "block/peer.h"
+#include "block/retried.h"
 
 /* Another app's sidecar by now, or one that can't reach its app: nothing was done (RFC 9110
  * 15.5.20; without our header it's the app's own answer). */
@@ -97,6 +98,7 @@ CO int remote_ask(const struct remote *c, struct relay *relay, struct peer *peer
         ret->load = traffic_take_load(&relay->answer.headers);
         ret->shed = r < 0 && traffic_was_shed(&relay->answer.headers);
         attempt->shed = r < 0 && http_headers_has(&relay->answer.headers, S(SHED_HEADER));
+        attempt->retried = r < 0 && retried_is_marked(&relay->answer.headers);
     }
     return r;
 }

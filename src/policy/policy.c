@@ -82,8 +82,10 @@ bool policy_result(struct policy_run *run, const struct policy_outcome *o, uint6
         return false;
     uint64_t wait_ns;
     if (!retry_next(retry, &run->retry, now_ns, unit, &wait_ns) ||
-        (run->budget && !budget_withdraw(run->budget, now_ns)))
+        (run->budget && !budget_withdraw(run->budget, now_ns))) {
+        run->spent = true;
         return false;
+    }
     if (run->attempts == 1)
         add(&run->policy->stats.activated[POLICY_RETRY]);
     *ret_wait_ns = wait_ns;

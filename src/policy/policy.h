@@ -24,6 +24,7 @@ struct policy_run {
     struct retry_state retry;
     unsigned attempts; /* begun so far */
     bool inside;       /* between policy_attempt() and policy_result() */
+    bool spent;        /* out: it failed, and there is no further try left, or no budget for it */
 };
 
 struct policy_outcome {

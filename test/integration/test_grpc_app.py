@@ -149,6 +149,40 @@ class Invoke(Case):
         self.assertError(s.get("/v1.0/invoke/app/method/m"), 500, "ERR_DIRECT_INVOKE")
 
 
+class Chain(Case):
+    """front -> middle, a gRPC app -> last, which fails; both hops have retries."""
+
+    def setUp(self):
+        config = self.hosts_config()
+        policy = resource("Resiliency", "r", {
+            "policies": {"retries": {"often": {"policy": "constant", "duration": "1ms", "maxRetries": 2}}},
+            "targets": {"apps": {"middle": {"retry": "often"}, "last": {"retry": "often"}}}})
+        self.last = self.app({"*": (500, b"")})
+        self.calls = self.grpc_app({"OnInvoke": self.fail_like_last, "Do": self.fail_like_last})
+        self.sidecar("last", self.last, config=config)
+        self.middle = self.sidecar("middle", self.calls, args=GRPC, config=config, resources=[policy])
+        self.front = self.sidecar("front", config=config, resources=[policy])
+        self.parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"
+
+    def fail_like_last(self, call, context):
+        r = self.middle.get("/v1.0/invoke/last/method/x", {"traceparent": call.metadata["traceparent"]})
+        raise Refusal(Code.INTERNAL, f"last says {r.status}")
+
+    def test_invocations_are_not_retried_once_more(self):
+        for n in (1, 2):  # the first one by gRPC, until it's known who the peer is
+            r = self.front.get("/v1.0/invoke/middle/method/m", {"traceparent": self.parent})
+            self.assertEqual((r.status, r.headers["proa-retried"]), (500, "1"))
+            self.assertEqual((len(self.calls.got("OnInvoke")), len(self.last.got())), (n, 3 * n))
+
+    def test_proxied_calls_are_not_retried_once_more(self):
+        with grpc.insecure_channel(f"127.0.0.1:{self.front.grpc}") as channel:
+            with self.assertRaises(grpc.RpcError) as e:
+                channel.unary_unary("/test.v1.Service/Do")(b"", timeout=20, metadata=[
+                    ("dapr-app-id", "middle"), ("traceparent", self.parent)])
+        self.assertEqual((e.exception.code(), dict(e.exception.trailing_metadata())["proa-retried"]), (Code.INTERNAL, "1"))
+        self.assertEqual((len(self.calls.got("Do")), len(self.last.got())), (1, 3))
+
+
 class Discovery(Case):
     def subscriptions(self, s):
         return {(x["pubsubname"], x["topic"]): x for x in json.loads(s.get("/v1.0/metadata").body)["subscriptions"]}

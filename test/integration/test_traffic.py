@@ -36,6 +36,60 @@ class Instance:
         return len(self.app.got())
 
 
+class Chain(harness.Case):
+    """front -> a -> b -> c, with retries configured at each of the three hops."""
+
+    def chain(self, pass_on=("traceparent",)):
+        config, self.ids, self.apps, self.sidecars = self.hosts_config(), "abc", {}, {}
+        policy = resource("Resiliency", "r", {
+            "policies": {"retries": {"often": {"policy": "constant", "duration": "1ms", "maxRetries": 3}}},
+            "targets": {"apps": {i: {"retry": "often"} for i in self.ids}}})
+        self.status = 200
+
+        def middle(me, to):
+            def answer(r):
+                headers = {k: r.headers[k] for k in pass_on}
+                ok = self.sidecars[me].get(f"/v1.0/invoke/{to}/method/x", headers).status == 200
+                return 200 if ok else 500, b""  # its own failure: nothing of the other one is passed on
+            return answer
+        on = {"a": middle("a", "b"), "b": middle("b", "c"), "c": lambda r: (self.status, b"")}
+        for i in self.ids:
+            self.apps[i] = self.app({"*": on[i]})
+            self.sidecars[i] = self.sidecar(i, self.apps[i], config=config, resources=[policy])
+        self.front = self.sidecar("front", config=config, resources=[policy])
+
+    def ask(self, n):
+        def one(_):
+            parent = f"00-{os.urandom(16).hex()}-00f067aa0ba902b7-00"
+            return self.front.get("/v1.0/invoke/a/method/x", {"traceparent": parent})
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            return list(pool.map(one, range(n)))
+
+    def count(self):
+        return [len(self.apps[i].got()) for i in self.ids]
+
+    def test_only_the_hop_next_to_the_failure_retries(self):
+        self.chain()
+        self.assertEqual({r.status for r in self.ask(20)}, {200})
+        self.assertEqual(self.count(), [20, 20, 20])
+        self.status, calls = 500, 300
+        answers = self.ask(calls)
+        self.assertEqual({(r.status, r.headers.get("proa-retried")) for r in answers}, {(500, "1")})
+        a, b, c = self.count()
+        self.assertEqual((a, b), (20 + calls, 20 + calls))
+        self.assertGreater(c, 20 + calls)
+        self.assertLessEqual(c - 20, 1.2 * (20 + calls) + 20)  # and the floor
+        self.status = 200
+        self.assertEqual({r.status for r in self.ask(20)}, {200})
+
+    def test_without_the_trace_each_hop_has_its_budget(self):
+        self.chain(pass_on=())
+        self.status = 500
+        self.assertEqual({r.status for r in self.ask(100)}, {500})
+        a, b, c = self.count()
+        self.assertTrue(100 < a < b < c <= 100 + 3 * 40 + 60, (a, b, c))  # what the mark is for
+
+
 class Traffic(harness.Case):
     def fleet(self, n=5, resources=(), app_id="orders"):
         self.config = self.hosts_config()

@@ -273,19 +273,23 @@ static bool wait_for_retry(struct call *call, enum answer result)
     struct client *c = call->client;
     struct sim *s = c->fleet->sim;
     uint64_t wait_ns;
-    if (!c->retry || result == ANSWER_SHED || (result == ANSWER_BROKEN && !c->idempotent) ||
-        !retry_next(c->retry, &call->retry, s->now, sim_unit(s), &wait_ns) ||
-        !budget_withdraw(&c->retries, s->now))
+    if (!c->retry || call->spent || (result == ANSWER_BROKEN && !c->idempotent))
         return false;
+    if (!retry_next(c->retry, &call->retry, s->now, sim_unit(s), &wait_ns) ||
+        !budget_withdraw(&c->retries, s->now)) {
+        call->spent = true;
+        return false;
+    }
     call->n_tried = 0;
     call->next.fn = try_again;
     sim_after(s, &call->next, wait_ns);
     return true;
 }
 
-static void failed(struct call *call, enum answer result)
+static void failed(struct call *call, enum answer result, bool retried)
 {
     call->failure = result == ANSWER_SHED ? CALL_SHED : CALL_FAILED;
+    call->spent = retried || result == ANSWER_SHED;
     if (call->live[0] || call->live[1])
         return; /* the other copy may still bring a good answer */
     sim_cancel(call->client->fleet->sim, &call->next);
@@ -310,12 +314,13 @@ void client_answer(struct sim *s, struct event *e)
         a->peer->load_ns = s->now;
     }
     learn(c, a, verdict(c, a, s->now - a->start_ns), true);
+    bool retried = a->retried;
     call->live[a->is_copy] = NULL;
     attempt_free(c->fleet, a);
     if (result == ANSWER_OK)
         end(call, CALL_GOOD);
     else
-        failed(call, result);
+        failed(call, result, retried);
 }
 
 /* ---- calls ---- */

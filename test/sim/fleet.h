@@ -104,6 +104,7 @@ struct attempt {
     uint32_t load; /* that its answer tells */
     int result;    /* enum answer */
     bool is_copy, running;
+    bool retried; /* a failure: what was called for it has been tried again in vain */
 };
 
 struct call {
@@ -118,6 +119,7 @@ struct call {
     struct retry_state retry;
     struct call *free;
     enum outcome failure; /* of the last try */
+    bool spent;           /* it has failed, and trying is no use any more */
 };
 
 /* ---- all of it ---- */

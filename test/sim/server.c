@@ -29,6 +29,7 @@ static void downstream_ended(struct call *c, enum outcome outcome)
 {
     struct attempt *a = c->order.arg;
     a->result = outcome == CALL_GOOD ? ANSWER_OK : ANSWER_FAILED;
+    a->retried = c->spent;
     finish(a);
 }
 

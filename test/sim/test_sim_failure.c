@@ -249,7 +249,9 @@ static void storm(struct scenario *s)
             (double)(after.attempts - before[i].attempts) / (double)(after.calls - before[i].calls);
         HOLDS(s, ratio[i] <= 1.2, "%.3f tries a call at hop %zu", ratio[i], i);
     }
-    double all = (double)(after.attempts - before[2].attempts) / 10000;
+    double all =
+        (double)(after.attempts - before[2].attempts) / (double)(x.front->calls - before[0].calls);
+    HOLDS(s, all <= 1.2, "%.3f tries at the last hop for each call at the front", all);
     scenario_mark(s, "well again");
     for (size_t i = 2 * FIVE; i < 3 * FIVE; i++)
         x.fleet.server[i].fail = 0;

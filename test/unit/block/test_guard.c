@@ -17,7 +17,7 @@ struct job {
     int code;
     unsigned failures, calls;
     int http, grpc;
-    bool fatal;
+    bool fatal, retried, shed;
     uint64_t sleep_ns;
 };
 
@@ -37,6 +37,8 @@ CO static int work(void *arg, struct guard_attempt *attempt, struct error *err)
     attempt->http_status = j->http;
     attempt->grpc_status = j->grpc;
     attempt->fatal = j->fatal;
+    attempt->retried = j->retried;
+    attempt->shed = j->shed;
     return fail(err, (enum code)j->code, "ERR_X", "failure %u", j->calls);
 }
 
@@ -77,6 +79,47 @@ TEST_CO(calls_follow_their_policy)
         CHECK_EQ(err.code, r->want < 0 ? -r->want : 0, "%s", r->name);
         if (r->want < 0)
             CHECK(err.text[0], "%s", r->name);
+    }
+    fixture_close(&f);
+}
+
+TEST_CO(who_is_outside_hears_whether_trying_is_any_use)
+{
+    static const struct {
+        const char *name, *app;
+        struct job job;
+        unsigned calls;
+        bool retried, spent;
+    } row[] = {
+        { "no policy", "none", { .code = UNKNOWN, .failures = 9 }, 1, false, false },
+        { "no policy, marked",
+          "none",
+          { .code = UNKNOWN, .failures = 9, .retried = true },
+          1,
+          true,
+          true },
+        { "healed", "retry", { .code = UNKNOWN, .failures = 2 }, 3, false, false },
+        { "tried to the end", "retry", { .code = UNKNOWN, .failures = 9 }, 4, false, true },
+        { "marked", "retry", { .code = UNKNOWN, .failures = 9, .retried = true }, 1, true, true },
+        { "shed", "retry", { .code = EXHAUSTED, .failures = 9, .shed = true }, 1, false, true },
+        { "not to be tried",
+          "coded",
+          { .code = UNKNOWN, .failures = 9, .http = 500 },
+          1,
+          false,
+          false },
+        { "cancelled", "retry", { .code = CANCELLED, .failures = 9 }, 1, false, false },
+    };
+    struct fixture f;
+    fixture_open(&f, POLICIES);
+    EACH (row, r) {
+        struct job j = r->job;
+        struct guard_attempt outer = { 0 };
+        (void)guard_call_in(&outer, policy_app(f.b.resiliency, str_c(r->app)), S("e"), work, &j,
+                            NULL);
+        CHECK_EQ(j.calls, r->calls, "%s", r->name);
+        CHECK_EQ(outer.retried, r->retried, "%s", r->name);
+        CHECK_EQ(outer.spent, r->spent, "%s", r->name);
     }
     fixture_close(&f);
 }

@@ -160,6 +160,8 @@ TEST(spent_budget_ends_the_retries)
     begin(&f, "retry");
     f.run.budget = &budget;
     CHECK(try_once(&f, (struct policy_outcome){ .result = -UNAVAILABLE }));
+    CHECK(!f.run.spent);
     CHECK(!try_once(&f, (struct policy_outcome){ .result = -UNAVAILABLE }));
+    CHECK(f.run.spent);
     end(&f);
 }
