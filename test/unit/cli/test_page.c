@@ -1,58 +1,8 @@
-#include "cli/run_page.h"
-
-#include "test/testing.h"
+#include "page_fixture.h"
 
 #include <math.h>
 
 /* Feeds as sidecars give them, and what the page makes of them. */
-
-struct fixture {
-    struct page *page;
-    struct arena arena;
-    struct buf out;
-    struct json feed;
-    size_t index[4];
-    uint64_t now;
-};
-
-static const struct page_instance instances[] = {
-    { "orders", "orders-1", "east", 8080, 3500, 5001 },
-    { "orders", "orders-2", "west", 8081, 3501, 5002 },
-    { "stock", "stock-1", "", 8090, 3502, 5003 },
-};
-
-static void begin(struct fixture *f)
-{
-    *f = (struct fixture){ .now = SEC(100) };
-    arena_init(&f->arena, MIB(16));
-    buf_init(&f->out, MIB(8));
-    REQUIRE((f->page = page_new("shop", "/srv", f->now)));
-    for (size_t i = 0; i < COUNT(instances); i++)
-        REQUIRE(page_add_instance(f->page, &instances[i], &f->index[i]) == 0);
-}
-
-static void end(struct fixture *f)
-{
-    page_free(f->page);
-    buf_done(&f->out);
-    arena_done(&f->arena);
-}
-
-static int sample(struct fixture *f, size_t which, const char *text)
-{
-    struct error err = { 0 };
-    return page_sample(f->page, f->index[which], str_c(text), f->now, &err);
-}
-
-/* One second later: a tick, and the feed as the page gets it. */
-static void tick(struct fixture *f)
-{
-    f->now += SEC(1);
-    page_tick(f->page, f->now, 0);
-    buf_clear(&f->out);
-    REQUIRE(page_write(f->page, f->now, 1767323045 * SEC(1), &f->out) == 0);
-    REQUIRE(json_parse(buf_str(&f->out), &f->feed, NULL) == 0);
-}
 
 static struct json item(struct json v, const char *list, size_t i)
 {
@@ -89,51 +39,52 @@ static void check_near(double got, double want, const char *what)
 TEST(counts_become_rates_over_two_seconds)
 {
     struct fixture f;
-    begin(&f);
-    CHECK_OK(sample(&f, 0, FEED(1, EDGE(0, 0, "[]"))));
-    tick(&f);
-    CHECK_OK(sample(&f, 0, FEED(1, EDGE(10, 1, "[]"))));
-    tick(&f);
+    fixture_begin(&f);
+    CHECK_OK(fixture_sample(&f, 0, FEED(1, EDGE(0, 0, "[]"))));
+    fixture_tick(&f);
+    CHECK_OK(fixture_sample(&f, 0, FEED(1, EDGE(10, 1, "[]"))));
+    fixture_tick(&f);
     check_near(number(edge(&f, "orders", "stock"), "rps"), 5, "after two seconds");
-    CHECK_OK(sample(&f, 0, FEED(1, EDGE(30, 1, "[]"))));
-    tick(&f);
+    CHECK_OK(fixture_sample(&f, 0, FEED(1, EDGE(30, 1, "[]"))));
+    fixture_tick(&f);
     check_near(number(edge(&f, "orders", "stock"), "rps"), 15, "of the last two seconds alone");
     check_near(number(edge(&f, "orders", "stock"), "error_rate"), 1.0 / 30, "errors");
     CHECK_EQ(number(edge(&f, "orders", "stock"), "total"), 30);
-    tick(&f);
-    tick(&f);
+    fixture_tick(&f);
+    fixture_tick(&f);
     check_near(number(edge(&f, "orders", "stock"), "rps"), 0, "nothing came");
     CHECK(json_is_null(json_get(edge(&f, "orders", "stock"), S("error_rate"))));
-    end(&f);
+    fixture_end(&f);
 }
 
 TEST(a_restart_takes_nothing_back)
 {
     struct fixture f;
-    begin(&f);
-    CHECK_OK(sample(&f, 0, FEED(1, EDGE(100, 0, "[100]"))));
-    tick(&f);
-    CHECK_OK(sample(&f, 0, FEED(2, EDGE(4, 0, "[4]")))); /* another process */
-    tick(&f);
+    fixture_begin(&f);
+    CHECK_OK(fixture_sample(&f, 0, FEED(1, EDGE(100, 0, "[100]"))));
+    fixture_tick(&f);
+    CHECK_OK(fixture_sample(&f, 0, FEED(2, EDGE(4, 0, "[4]")))); /* another process */
+    fixture_tick(&f);
     CHECK_EQ(number(edge(&f, "orders", "stock"), "total"), 104);
-    CHECK_OK(sample(&f, 0, FEED(3, EDGE(50, 0, "[50]")))); /* again, and past the old count */
-    tick(&f);
+    CHECK_OK(
+        fixture_sample(&f, 0, FEED(3, EDGE(50, 0, "[50]")))); /* again, and past the old count */
+    fixture_tick(&f);
     CHECK_EQ(number(edge(&f, "orders", "stock"), "total"), 154);
-    CHECK_OK(sample(&f, 0, FEED(3, EDGE(20, 0, "[20]")))); /* fell without a new number */
-    tick(&f);
+    CHECK_OK(fixture_sample(&f, 0, FEED(3, EDGE(20, 0, "[20]")))); /* fell without a new number */
+    fixture_tick(&f);
     CHECK_EQ(number(edge(&f, "orders", "stock"), "total"), 174);
     check_near(number(edge(&f, "orders", "stock"), "rps"), 35, "50 and 20 in two seconds");
-    end(&f);
+    fixture_end(&f);
 }
 
 TEST(instances_of_an_app_add_up)
 {
     struct fixture f;
-    begin(&f);
-    CHECK_OK(sample(&f, 0, FEED(1, EDGE(10, 2, "[0,0,0,0,10]"))));
-    CHECK_OK(sample(&f, 1, FEED(2, EDGE(30, 2, "[0,0,0,0,30]"))));
-    tick(&f);
-    tick(&f);
+    fixture_begin(&f);
+    CHECK_OK(fixture_sample(&f, 0, FEED(1, EDGE(10, 2, "[0,0,0,0,10]"))));
+    CHECK_OK(fixture_sample(&f, 1, FEED(2, EDGE(30, 2, "[0,0,0,0,30]"))));
+    fixture_tick(&f);
+    fixture_tick(&f);
     struct json e = edge(&f, "orders", "stock");
     check_near(number(e, "rps"), 20, "both");
     check_near(number(e, "error_rate"), 0.1, "both");
@@ -143,7 +94,7 @@ TEST(instances_of_an_app_add_up)
     check_near(number(stock, "rps"), 20, "what it was asked");
     CHECK_EQ(json_count(json_get(item(f.feed, "services", 0), S("instances"))), 2);
     check_near(number(json_get(f.feed, S("totals")), "rps"), 20, "total");
-    end(&f);
+    fixture_end(&f);
 }
 
 TEST(quantiles_lie_within_their_bucket)
@@ -169,10 +120,10 @@ TEST(quantiles_lie_within_their_bucket)
 TEST(a_queue_that_several_see_is_counted_once)
 {
     struct fixture f;
-    begin(&f);
-    CHECK_OK(sample(&f, 0, "{\"pid\":1,\"topics\":[" TOPIC(7, 0.5, 1) "]}"));
-    CHECK_OK(sample(&f, 2, "{\"pid\":2,\"topics\":[" TOPIC(9, 0.25, 0) "]}"));
-    tick(&f);
+    fixture_begin(&f);
+    CHECK_OK(fixture_sample(&f, 0, "{\"pid\":1,\"topics\":[" TOPIC(7, 0.5, 1) "]}"));
+    CHECK_OK(fixture_sample(&f, 2, "{\"pid\":2,\"topics\":[" TOPIC(9, 0.25, 0) "]}"));
+    fixture_tick(&f);
     CHECK_EQ(json_count(json_get(f.feed, S("topics"))), 1);
     struct json t = item(f.feed, "topics", 0), c = item(t, "consumers", 0);
     CHECK(json_eq_str(json_get(t, S("id")), S("topic:bus/placed")));
@@ -181,19 +132,19 @@ TEST(a_queue_that_several_see_is_counted_once)
     CHECK_EQ(number(c, "dead"), 1);
     CHECK_EQ(number(json_get(f.feed, S("totals")), "queued"), 9);
     for (int i = 0; i < 4; i++)
-        tick(&f);
-    CHECK_OK(sample(&f, 0, "{\"pid\":1,\"topics\":[" TOPIC(2, 0.5, 1) "]}"));
-    tick(&f);
+        fixture_tick(&f);
+    CHECK_OK(fixture_sample(&f, 0, "{\"pid\":1,\"topics\":[" TOPIC(2, 0.5, 1) "]}"));
+    fixture_tick(&f);
     c = item(item(f.feed, "topics", 0), "consumers", 0);
     CHECK_EQ(number(c, "depth"), 2, "a fresh view beats a stale one, even if that is larger");
-    end(&f);
+    fixture_end(&f);
 }
 
 TEST(topics_and_stores_come_from_edges_too)
 {
     struct fixture f;
-    begin(&f);
-    CHECK_OK(sample(
+    fixture_begin(&f);
+    CHECK_OK(fixture_sample(
         &f, 0,
         "{\"pid\":1,\"edges\":["
         "{\"from\":\"orders\",\"to\":\"topic:bus/placed\",\"kind\":\"publish\",\"n\":4},"
@@ -202,8 +153,8 @@ TEST(topics_and_stores_come_from_edges_too)
         "2,\"hist\":[0,0,8]}],"
         "\"resources\":[{\"kind\":\"Component\",\"name\":\"state\",\"type\":\"state.sqlite/v1\","
         "\"status\":\"loaded\",\"file\":\"state.yaml:1\",\"error\":\"\"}]}"));
-    tick(&f);
-    tick(&f);
+    fixture_tick(&f);
+    fixture_tick(&f);
     struct json t = item(f.feed, "topics", 0), s = item(f.feed, "stores", 0);
     check_near(number(t, "publish_rps"), 2, "published");
     check_near(number(t, "deliver_rps"), 1, "delivered");
@@ -214,7 +165,7 @@ TEST(topics_and_stores_come_from_edges_too)
     CHECK(json_eq_str(json_get(s, S("type")), S("state.sqlite")));
     check_near(number(s, "rps"), 4, "store");
     check_near(number(s, "error_rate"), 0.25, "store errors");
-    end(&f);
+    fixture_end(&f);
 }
 
 #define RESOURCE(status, error)                                                                    \
@@ -225,31 +176,31 @@ TEST(topics_and_stores_come_from_edges_too)
 TEST(a_resource_of_many_is_one_line_and_shows_its_error)
 {
     struct fixture f;
-    begin(&f);
-    CHECK_OK(sample(&f, 0, RESOURCE("loaded", "")));
-    CHECK_OK(sample(&f, 1, RESOURCE("loaded", "")));
-    CHECK_OK(sample(&f, 2, RESOURCE("failed", "no file")));
-    tick(&f);
+    fixture_begin(&f);
+    CHECK_OK(fixture_sample(&f, 0, RESOURCE("loaded", "")));
+    CHECK_OK(fixture_sample(&f, 1, RESOURCE("loaded", "")));
+    CHECK_OK(fixture_sample(&f, 2, RESOURCE("failed", "no file")));
+    fixture_tick(&f);
     CHECK_EQ(json_count(json_get(f.feed, S("resources"))), 1);
     struct json r = item(f.feed, "resources", 0);
     CHECK(json_eq_str(json_get(r, S("status")), S("failed")));
     CHECK(json_eq_str(json_get(r, S("error")), S("no file")));
     CHECK_EQ(json_count(json_get(r, S("apps"))), 2);
     CHECK(json_eq_str(json_get(r, S("file")), S("res/bus.yaml:1")));
-    end(&f);
+    fixture_end(&f);
 }
 
 TEST(events_of_sidecars_are_taken_once_each)
 {
     struct fixture f;
-    begin(&f);
+    fixture_begin(&f);
     static const char feed[] =
         "{\"pid\":1,\"events\":[{\"id\":1,\"time\":\"2026-01-02T03:04:05Z\",\"level\":\"warn\","
         "\"text\":\"one\"},{\"id\":2,\"level\":\"odd\",\"text\":\"two\"}]}";
     page_event(f.page, "error", S("orders"), S("crashed"), SEC(1));
-    CHECK_OK(sample(&f, 2, feed));
-    CHECK_OK(sample(&f, 2, feed));
-    tick(&f);
+    CHECK_OK(fixture_sample(&f, 2, feed));
+    CHECK_OK(fixture_sample(&f, 2, feed));
+    fixture_tick(&f);
     REQUIRE(json_count(json_get(f.feed, S("events"))) == 3);
     struct json e = item(f.feed, "events", 1);
     CHECK(json_eq_str(json_get(e, S("text")), S("one")));
@@ -258,22 +209,22 @@ TEST(events_of_sidecars_are_taken_once_each)
     CHECK(json_eq_str(json_get(e, S("time")), S("2026-01-02T03:04:05.000Z")));
     CHECK_EQ(number(item(f.feed, "events", 2), "id"), 3);
     CHECK(json_eq_str(json_get(item(f.feed, "events", 2), S("level")), S("info")));
-    CHECK_OK(sample(&f, 2, "{\"pid\":2,\"events\":[{\"id\":1,\"text\":\"anew\"}]}"));
-    tick(&f);
+    CHECK_OK(fixture_sample(&f, 2, "{\"pid\":2,\"events\":[{\"id\":1,\"text\":\"anew\"}]}"));
+    fixture_tick(&f);
     CHECK_EQ(json_count(json_get(f.feed, S("events"))), 4, "a restart numbers from 1 again");
     for (int i = 0; i < 2 * PAGE_EVENTS_MAX; i++)
         page_event(f.page, "info", S(""), S("more"), 0);
-    tick(&f);
+    fixture_tick(&f);
     CHECK_EQ(json_count(json_get(f.feed, S("events"))), PAGE_EVENTS_MAX);
     CHECK_EQ(number(item(f.feed, "events", PAGE_EVENTS_MAX - 1), "id"), 4 + 2 * PAGE_EVENTS_MAX);
-    end(&f);
+    fixture_end(&f);
 }
 
 TEST(the_whole_shape_is_there_even_when_nothing_is)
 {
     struct fixture f;
-    begin(&f);
-    tick(&f);
+    fixture_begin(&f);
+    fixture_tick(&f);
     CHECK_STR(json_get(f.feed, S("time")).raw, "\"2026-01-02T03:04:05.000Z\"");
     CHECK_STR(json_get(f.feed, S("uptime_s")).raw, "1");
     CHECK_STR(json_get(json_get(f.feed, S("run")), S("name")).raw, "\"shop\"");
@@ -283,29 +234,29 @@ TEST(the_whole_shape_is_there_even_when_nothing_is)
     CHECK_STR(item(item(f.feed, "services", 0), "instances", 1).raw,
               "{\"name\":\"orders-2\",\"pid\":0,\"app_port\":8081,\"http_port\":3501,\"state\":"
               "\"starting\",\"restarts\":0,\"cpu\":null,\"rss_bytes\":0,\"uptime_s\":0,\"zone\":"
-              "\"west\"}");
+              "\"b\"}");
     static const char *const lists[] = { "edges",    "topics", "stores",   "resources", "events",
                                          "overload", "peers",  "breakers", "chaos" };
     for (size_t i = 0; i < COUNT(lists); i++)
         CHECK_STR(json_get(f.feed, str_c(lists[i])).raw, "[]", "%s", lists[i]);
     CHECK_STR(json_get(f.feed, S("zones")).raw, "{\"pairs\":[],\"crossing\":null}");
     CHECK_STR(json_get(f.feed, S("progress")).raw, "null");
-    end(&f);
+    fixture_end(&f);
 }
 
 TEST(processes_and_progress_are_shown)
 {
     struct fixture f;
-    begin(&f);
+    fixture_begin(&f);
     struct error err = { 0 };
     struct json v;
     const struct page_process p = { PAGE_RESTARTING, 77, 3, 0.1234, 4096, SEC(2) };
     page_set_process(f.page, f.index[2], &p);
     REQUIRE(json_parse(S("{\"text\":\"load\",\"done\":3}"), &v, NULL) == 0);
     CHECK_OK(page_set_progress(f.page, v, &err));
-    CHECK_OK(sample(&f, 0, "{\"pid\":1,\"in_flight\":2}"));
-    CHECK_OK(sample(&f, 2, "{\"pid\":1,\"in_flight\":3}"));
-    tick(&f);
+    CHECK_OK(fixture_sample(&f, 0, "{\"pid\":1,\"in_flight\":2}"));
+    CHECK_OK(fixture_sample(&f, 2, "{\"pid\":1,\"in_flight\":3}"));
+    fixture_tick(&f);
     CHECK_STR(item(item(f.feed, "services", 1), "instances", 0).raw,
               "{\"name\":\"stock-1\",\"pid\":77,\"app_port\":8090,\"http_port\":3502,\"state\":"
               "\"restarting\",\"restarts\":3,\"cpu\":0.123,\"rss_bytes\":4096,\"uptime_s\":2,"
@@ -317,10 +268,10 @@ TEST(processes_and_progress_are_shown)
     REQUIRE(json_parse(S("[1]"), &v, NULL) == 0);
     CHECK_EQ(page_set_progress(f.page, v, &err), -INVALID);
     for (int i = 0; i < 4; i++)
-        tick(&f);
+        fixture_tick(&f);
     CHECK_STR(json_get(f.feed, S("progress")).raw, "null");
     CHECK_EQ(number(json_get(f.feed, S("totals")), "in_flight"), 0, "too old to count");
-    end(&f);
+    fixture_end(&f);
 }
 
 TEST(a_malformed_feed_is_refused_and_changes_little)
@@ -340,17 +291,17 @@ TEST(a_malformed_feed_is_refused_and_changes_little)
           0 },
     };
     struct fixture f;
-    begin(&f);
+    fixture_begin(&f);
     EACH (row, r)
-        CHECK_EQ(sample(&f, 0, r->text), r->want, "%s", r->name);
-    tick(&f);
-    end(&f);
+        CHECK_EQ(fixture_sample(&f, 0, r->text), r->want, "%s", r->name);
+    fixture_tick(&f);
+    fixture_end(&f);
 }
 
 TEST(past_the_limit_of_edges_the_user_is_told_once)
 {
     struct fixture f;
-    begin(&f);
+    fixture_begin(&f);
     AUTO(buf_done) struct buf b;
     buf_init(&b, MIB(1));
     for (int source = 0; source < 3; source++) {
@@ -360,13 +311,13 @@ TEST(past_the_limit_of_edges_the_user_is_told_once)
             buf_printf(&b, "%s{\"from\":\"a%d\",\"to\":\"b%d\",\"kind\":\"invoke\",\"n\":1}",
                        i ? "," : "", source, i);
         buf_put(&b, S("]}"));
-        CHECK_OK(sample(&f, (size_t)source, arena_cstr(&f.arena, buf_str(&b))));
+        CHECK_OK(fixture_sample(&f, (size_t)source, arena_cstr(&f.arena, buf_str(&b))));
     }
-    tick(&f);
-    tick(&f);
+    fixture_tick(&f);
+    fixture_tick(&f);
     CHECK_EQ(json_count(json_get(f.feed, S("edges"))), PAGE_EDGES_MAX);
     CHECK_EQ(json_count(json_get(f.feed, S("events"))), 1);
-    end(&f);
+    fixture_end(&f);
 }
 
 TEST(the_page_survives_each_failed_allocation)
@@ -378,7 +329,7 @@ TEST(the_page_survives_each_failed_allocation)
         size_t index;
         AUTO(buf_done) struct buf out;
         buf_init(&out, MIB(1));
-        if (p && page_add_instance(p, &instances[0], &index) == 0) {
+        if (p && page_add_instance(p, &fixture_instance[0], &index) == 0) {
             int r = page_sample(p, index, S(FEED(1, EDGE(1, 0, "[1]"))), SEC(1), &err);
             CHECK(r == 0 || r == -EXHAUSTED || r == -INVALID, "allocation %zu", n);
             page_event(p, "info", S("a"), S("b"), 0);
@@ -409,14 +360,14 @@ static struct page_demand demand(struct fixture *f, const char *app)
 TEST(demand_is_what_is_in_the_app_and_waits_and_was_turned_away)
 {
     struct fixture f;
-    begin(&f);
-    CHECK_EQ(sample(&f, 0, OVERLOAD(4, 3, 100, 10)), 0);
-    CHECK_EQ(sample(&f, 1, OVERLOAD(4, 3, 500, 0)), 0);
+    fixture_begin(&f);
+    CHECK_EQ(fixture_sample(&f, 0, OVERLOAD(4, 3, 100, 10)), 0);
+    CHECK_EQ(fixture_sample(&f, 1, OVERLOAD(4, 3, 500, 0)), 0);
     struct page_demand d = demand(&f, "orders");
     CHECK(d.done_rps == 0, "one reading says nothing of rates");
-    tick(&f);
-    CHECK_EQ(sample(&f, 0, OVERLOAD(4, 3, 120, 30)), 0);
-    CHECK_EQ(sample(&f, 1, OVERLOAD(4, 3, 520, 0)), 0);
+    fixture_tick(&f);
+    CHECK_EQ(fixture_sample(&f, 0, OVERLOAD(4, 3, 120, 30)), 0);
+    CHECK_EQ(fixture_sample(&f, 1, OVERLOAD(4, 3, 520, 0)), 0);
     for (int i = 0; i < 2; i++) { /* asked twice, nothing new: the same */
         d = demand(&f, "orders");
         check_near(d.done_rps, 40, "done");
@@ -432,34 +383,34 @@ TEST(demand_is_what_is_in_the_app_and_waits_and_was_turned_away)
     CHECK(isnan(d.at_once) && isnan(d.asked_rps) && isnan(d.depth), "nobody has told");
     f.now += SEC(10);
     CHECK(isnan(demand(&f, "orders").at_once), "stale");
-    end(&f);
+    fixture_end(&f);
 }
 
 TEST(instances_come_and_go_and_their_app_stays_one_line)
 {
     struct fixture f;
-    begin(&f);
+    fixture_begin(&f);
     page_remove_instance(f.page, f.index[0]);
     static const struct page_instance more = { "stock", "stock-2", "", 1, 2 };
     REQUIRE(page_add_instance(f.page, &more, &f.index[3]) == 0);
     CHECK_EQ(f.index[3], f.index[0], "the gap is used");
-    tick(&f);
+    fixture_tick(&f);
     struct json stock = item(f.feed, "services", 0), orders = item(f.feed, "services", 1);
     CHECK(json_eq_str(json_get(stock, S("id")), S("stock")));
     CHECK(json_eq_str(json_get(item(stock, "instances", 0), S("name")), S("stock-2")));
     CHECK(json_eq_str(json_get(item(stock, "instances", 1), S("name")), S("stock-1")));
     CHECK(json_eq_str(json_get(item(orders, "instances", 0), S("name")), S("orders-2")));
     CHECK(item(f.feed, "services", 2).type == JSON_NONE);
-    end(&f);
+    fixture_end(&f);
 }
 
 TEST(scale_is_in_the_feed)
 {
     struct fixture f;
-    begin(&f);
+    fixture_begin(&f);
     const struct page_scale v = { "orders", "latency", "panic", 2, 4, 1, 9, 0.5, 0.25 };
     page_set_scale(f.page, &v, 1);
-    tick(&f);
+    fixture_tick(&f);
     struct json s = item(f.feed, "scale", 0);
     CHECK(json_eq_str(json_get(s, S("app")), S("orders")));
     CHECK(json_eq_str(json_get(s, S("reason")), S("panic")));
@@ -467,5 +418,5 @@ TEST(scale_is_in_the_feed)
     check_near(number(s, "desired"), 4, "desired");
     check_near(number(s, "max"), 9, "max");
     check_near(number(s, "value"), 0.5, "value");
-    end(&f);
+    fixture_end(&f);
 }

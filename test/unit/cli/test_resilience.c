@@ -1,58 +1,13 @@
-#include "cli/run_page.h"
-
-#include "test/testing.h"
+#include "page_fixture.h"
 
 #include <math.h>
 
 /* What sidecars tell of overload, instances, breakers, zones and faults, and what the page makes
  * of it. */
 
-struct fixture {
-    struct page *page;
-    struct arena arena;
-    struct buf out;
-    struct json feed;
-    size_t index[3];
-    uint64_t now;
-};
-
-static const struct page_instance instances[] = {
-    { "orders", "orders-1", "a", 8080, 3500, 5001 },
-    { "orders", "orders-2", "b", 8081, 3501, 5002 },
-    { "stock", "stock-1", "a", 8090, 3502, 5003 },
-};
-
-static void begin(struct fixture *f)
+static void give(struct fixture *f, size_t which, const char *feed)
 {
-    *f = (struct fixture){ .now = SEC(100) };
-    arena_init(&f->arena, MIB(16));
-    buf_init(&f->out, MIB(8));
-    REQUIRE((f->page = page_new("shop", "/srv", f->now)));
-    for (size_t i = 0; i < COUNT(instances); i++)
-        REQUIRE(page_add_instance(f->page, &instances[i], &f->index[i]) == 0);
-}
-
-static void end(struct fixture *f)
-{
-    page_free(f->page);
-    buf_done(&f->out);
-    arena_done(&f->arena);
-}
-
-static void sample(struct fixture *f, size_t which, const char *text)
-{
-    struct error err = { 0 };
-    CHECK_OK(page_sample(f->page, f->index[which], str_c(text), f->now, &err));
-}
-
-/* One second later: a tick, and the feed as the page gets it. */
-static void tick(struct fixture *f)
-{
-    f->now += SEC(1);
-    page_tick(f->page, f->now, 0);
-    buf_clear(&f->out);
-    REQUIRE(page_write(f->page, f->now, 0, &f->out) == 0);
-    REQUIRE(json_parse(buf_str(&f->out), &f->feed, NULL) == 0);
+    CHECK_OK(fixture_sample(f, which, feed));
 }
 
 static struct json item(struct fixture *f, const char *list, size_t i)
@@ -86,13 +41,13 @@ static void check_text(struct json v, const char *name, const char *want)
 TEST(overload_of_an_apps_instances_adds_up_and_counts_become_rates)
 {
     struct fixture f;
-    begin(&f);
-    sample(&f, 0, OVERLOAD(1, 20, 0, 0, 100));
-    sample(&f, 1, OVERLOAD(2, 30, 0, 0, 950));
-    tick(&f);
-    sample(&f, 0, OVERLOAD(1, 20, 100, 8, 100));
-    sample(&f, 1, OVERLOAD(2, 30, 60, 4, 950));
-    tick(&f);
+    fixture_begin(&f);
+    give(&f, 0, OVERLOAD(1, 20, 0, 0, 100));
+    give(&f, 1, OVERLOAD(2, 30, 0, 0, 950));
+    fixture_tick(&f);
+    give(&f, 0, OVERLOAD(1, 20, 100, 8, 100));
+    give(&f, 1, OVERLOAD(2, 30, 60, 4, 950));
+    fixture_tick(&f);
     CHECK_EQ(count(&f, "overload"), 1, "stock tells of none");
     struct json o = item(&f, "overload", 0);
     check_text(o, "app", "orders");
@@ -106,27 +61,27 @@ TEST(overload_of_an_apps_instances_adds_up_and_counts_become_rates)
     check_number(json_get(o, S("shed")), "background", 0);
     check_number(json_get(o, S("reasons")), "limit", 6);
     CHECK_EQ(json_count(json_get(o, S("reasons"))), 5, "a later sidecar's is passed over");
-    end(&f);
+    fixture_end(&f);
 }
 
 TEST(a_restart_takes_nothing_back_and_a_silent_sidecar_counts_no_more)
 {
     struct fixture f;
-    begin(&f);
-    sample(&f, 0, OVERLOAD(1, 20, 1000, 0, 0));
-    tick(&f);
-    tick(&f);
-    tick(&f);
-    sample(&f, 0, OVERLOAD(9, 20, 30, 0, 0)); /* another process */
-    tick(&f);
+    fixture_begin(&f);
+    give(&f, 0, OVERLOAD(1, 20, 1000, 0, 0));
+    fixture_tick(&f);
+    fixture_tick(&f);
+    fixture_tick(&f);
+    give(&f, 0, OVERLOAD(9, 20, 30, 0, 0)); /* another process */
+    fixture_tick(&f);
     check_number(item(&f, "overload", 0), "admitted_rps", 15);
-    sample(&f, 0, OVERLOAD(9, 20, 10, 0, 0)); /* fell without a new number */
-    tick(&f);
+    give(&f, 0, OVERLOAD(9, 20, 10, 0, 0)); /* fell without a new number */
+    fixture_tick(&f);
     check_number(item(&f, "overload", 0), "admitted_rps", 20);
     for (int i = 0; i < 4; i++)
-        tick(&f);
+        fixture_tick(&f);
     CHECK_EQ(count(&f, "overload"), 0, "nobody has answered for four seconds");
-    end(&f);
+    fixture_end(&f);
 }
 
 #define PEER(address, state, latency, calls, failed)                                               \
@@ -136,14 +91,14 @@ TEST(a_restart_takes_nothing_back_and_a_silent_sidecar_counts_no_more)
 TEST(instances_are_named_and_the_worst_that_a_caller_sees_is_their_state)
 {
     struct fixture f;
-    begin(&f);
-    sample(&f, 0, "{\"pid\":1,\"instances\":[" PEER("127.0.0.1:5003", "ok", 2, 0, 0) "]}");
-    tick(&f);
-    sample(&f, 0,
-           "{\"pid\":1,\"instances\":[" PEER("127.0.0.1:5003", "ok", 2, 6, 0) "," PEER(
-               "10.0.0.7:5003", "slow-start", 0, 0, 0) "]}");
-    sample(&f, 1, "{\"pid\":2,\"instances\":[" PEER("127.0.0.1:5003", "ejected", 5, 2, 2) "]}");
-    tick(&f);
+    fixture_begin(&f);
+    give(&f, 0, "{\"pid\":1,\"instances\":[" PEER("127.0.0.1:5003", "ok", 2, 0, 0) "]}");
+    fixture_tick(&f);
+    give(&f, 0,
+         "{\"pid\":1,\"instances\":[" PEER("127.0.0.1:5003", "ok", 2, 6, 0) "," PEER(
+             "10.0.0.7:5003", "slow-start", 0, 0, 0) "]}");
+    give(&f, 1, "{\"pid\":2,\"instances\":[" PEER("127.0.0.1:5003", "ejected", 5, 2, 2) "]}");
+    fixture_tick(&f);
     REQUIRE(count(&f, "peers") == 2);
     struct json p = item(&f, "peers", 0), far = item(&f, "peers", 1);
     check_text(p, "name", "stock-1");
@@ -158,14 +113,14 @@ TEST(instances_are_named_and_the_worst_that_a_caller_sees_is_their_state)
     check_text(far, "state", "slow-start");
     CHECK(json_is_null(json_get(far, S("latency_ms"))), "not measured yet");
     CHECK(json_is_null(json_get(far, S("error_rate"))));
-    sample(&f, 0, "{\"pid\":1,\"instances\":[]}");
-    sample(&f, 1, "{\"pid\":2,\"instances\":[]}");
-    tick(&f);
+    give(&f, 0, "{\"pid\":1,\"instances\":[]}");
+    give(&f, 1, "{\"pid\":2,\"instances\":[]}");
+    fixture_tick(&f);
     CHECK_EQ(count(&f, "peers"), 0, "it has gone");
-    sample(&f, 0, "{\"pid\":1,\"instances\":[" PEER("127.0.0.1:5003", "ok", 2, 4, 0) "]}");
-    tick(&f);
+    give(&f, 0, "{\"pid\":1,\"instances\":[" PEER("127.0.0.1:5003", "ok", 2, 4, 0) "]}");
+    fixture_tick(&f);
     check_number(item(&f, "peers", 0), "rps", 2);
-    end(&f);
+    fixture_end(&f);
 }
 
 TEST(addresses_that_are_no_instance_of_ours_stay_addresses)
@@ -185,28 +140,28 @@ TEST(addresses_that_are_no_instance_of_ours_stay_addresses)
     };
     EACH (row, r) {
         struct fixture f;
-        begin(&f);
-        sample(&f, 0,
-               arena_printf(&f.arena, "{\"instances\":[{\"app\":\"stock\",\"address\":\"%s\"}]}",
-                            r->address)
-                   .p);
-        tick(&f);
+        fixture_begin(&f);
+        give(&f, 0,
+             arena_printf(&f.arena, "{\"instances\":[{\"app\":\"stock\",\"address\":\"%s\"}]}",
+                          r->address)
+                 .p);
+        fixture_tick(&f);
         REQUIRE(count(&f, "peers") == 1, "%s", r->name);
         check_text(item(&f, "peers", 0), "name", r->want);
-        end(&f);
+        fixture_end(&f);
     }
 }
 
 TEST(a_breaker_of_many_sidecars_is_one_line)
 {
     struct fixture f;
-    begin(&f);
-    sample(&f, 0,
-           "{\"breakers\":[{\"target\":\"pay\",\"state\":\"closed\"},"
-           "{\"target\":\"stock@127.0.0.1:5003\",\"state\":\"half-open\"},{\"state\":\"open\"}]}");
-    sample(&f, 1, "{\"breakers\":[{\"target\":\"pay\",\"state\":\"open\"}]}");
-    sample(&f, 2, "{\"breakers\":[{\"target\":\"pay\",\"state\":\"closed\"}]}");
-    tick(&f);
+    fixture_begin(&f);
+    give(&f, 0,
+         "{\"breakers\":[{\"target\":\"pay\",\"state\":\"closed\"},"
+         "{\"target\":\"stock@127.0.0.1:5003\",\"state\":\"half-open\"},{\"state\":\"open\"}]}");
+    give(&f, 1, "{\"breakers\":[{\"target\":\"pay\",\"state\":\"open\"}]}");
+    give(&f, 2, "{\"breakers\":[{\"target\":\"pay\",\"state\":\"closed\"}]}");
+    fixture_tick(&f);
     REQUIRE(count(&f, "breakers") == 2);
     struct json pay = item(&f, "breakers", 0), stock = item(&f, "breakers", 1);
     check_text(pay, "state", "open");
@@ -214,7 +169,7 @@ TEST(a_breaker_of_many_sidecars_is_one_line)
     CHECK_STR(json_get(pay, S("apps")).raw, "[\"orders\",\"stock\"]");
     check_text(stock, "name", "stock-1");
     check_text(stock, "state", "half-open");
-    end(&f);
+    fixture_end(&f);
 }
 
 #define ZONES(pid, own, region, calls)                                                             \
@@ -224,34 +179,34 @@ TEST(a_breaker_of_many_sidecars_is_one_line)
 TEST(calls_between_zones_add_up_and_the_share_that_crosses)
 {
     struct fixture f;
-    begin(&f);
-    sample(&f, 0, ZONES(1, "a", "", "{\"a\":60,\"b\":2}"));
-    sample(&f, 1, ZONES(2, "b", "", "{\"b\":38}"));
-    sample(&f, 2, ZONES(3, "", "", "{\"a\":50}"));
-    tick(&f);
-    tick(&f);
+    fixture_begin(&f);
+    give(&f, 0, ZONES(1, "a", "", "{\"a\":60,\"b\":2}"));
+    give(&f, 1, ZONES(2, "b", "", "{\"b\":38}"));
+    give(&f, 2, ZONES(3, "", "", "{\"a\":50}"));
+    fixture_tick(&f);
+    fixture_tick(&f);
     struct json z = json_get(f.feed, S("zones")), pair = json_at(json_get(z, S("pairs")), 1);
     CHECK_EQ(json_count(json_get(z, S("pairs"))), 4);
     check_text(pair, "from", "a");
     check_text(pair, "to", "b");
     check_number(pair, "rps", 1);
     check_number(z, "crossing", 0.02); /* who has no zone crosses no border */
-    end(&f);
+    fixture_end(&f);
 }
 
 TEST(zones_of_regions_have_their_whole_name)
 {
     struct fixture f;
-    begin(&f);
-    sample(&f, 0, ZONES(1, "a", "eu", "{\"a\":2,\"us/a\":2,\"unknown\":2}"));
-    sample(&f, 1, ZONES(2, "a", "us", "{\"a\":2}"));
-    tick(&f);
+    fixture_begin(&f);
+    give(&f, 0, ZONES(1, "a", "eu", "{\"a\":2,\"us/a\":2,\"unknown\":2}"));
+    give(&f, 1, ZONES(2, "a", "us", "{\"a\":2}"));
+    fixture_tick(&f);
     CHECK_STR(json_get(json_get(f.feed, S("zones")), S("pairs")).raw,
               "[{\"from\":\"eu/a\",\"to\":\"eu/a\",\"rps\":2},"
               "{\"from\":\"eu/a\",\"to\":\"us/a\",\"rps\":2},"
               "{\"from\":\"eu/a\",\"to\":\"unknown\",\"rps\":2},"
               "{\"from\":\"us/a\",\"to\":\"us/a\",\"rps\":2}]");
-    end(&f);
+    fixture_end(&f);
 }
 
 #define FAULT(left, injected)                                                                      \
@@ -261,10 +216,10 @@ TEST(zones_of_regions_have_their_whole_name)
 TEST(a_fault_of_many_sidecars_is_one_line_and_its_time_runs)
 {
     struct fixture f;
-    begin(&f);
-    sample(&f, 0, FAULT(9.5, 4));
-    sample(&f, 1, FAULT(9.1, 5));
-    tick(&f);
+    fixture_begin(&f);
+    give(&f, 0, FAULT(9.5, 4));
+    give(&f, 1, FAULT(9.1, 5));
+    fixture_tick(&f);
     REQUIRE(count(&f, "chaos") == 1);
     struct json c = item(&f, "chaos", 0);
     check_text(c, "fault", "delay");
@@ -276,7 +231,7 @@ TEST(a_fault_of_many_sidecars_is_one_line_and_its_time_runs)
     check_number(c, "sidecars", 2);
     CHECK_STR(json_get(c, S("apps")).raw, "[\"orders\"]");
     check_number(c, "left_s", 8.5); /* the answer is a second old */
-    end(&f);
+    fixture_end(&f);
 }
 
 TEST(members_of_other_shapes_are_passed_over)
@@ -290,20 +245,20 @@ TEST(members_of_other_shapes_are_passed_over)
     };
     for (size_t i = 0; i < COUNT(feed); i++) {
         struct fixture f;
-        begin(&f);
-        sample(&f, 0, feed[i]);
-        tick(&f);
+        fixture_begin(&f);
+        give(&f, 0, feed[i]);
+        fixture_tick(&f);
         CHECK_EQ(count(&f, "peers"), 0, "feed %zu", i);
         CHECK_EQ(count(&f, "breakers"), 0, "feed %zu", i);
         CHECK_EQ(count(&f, "chaos"), 0, "feed %zu", i);
-        end(&f);
+        fixture_end(&f);
     }
 }
 
 TEST(past_the_limits_the_rest_is_left_out)
 {
     struct fixture f;
-    begin(&f);
+    fixture_begin(&f);
     AUTO(buf_done) struct buf b;
     buf_init(&b, MIB(1));
     buf_put(&b, S("{\"instances\":["));
@@ -320,13 +275,13 @@ TEST(past_the_limits_the_rest_is_left_out)
     for (int i = 0; i < 600; i++)
         buf_printf(&b, "%s\"z%d\":1", i ? "," : "", i);
     buf_put(&b, S("}}}"));
-    sample(&f, 0, arena_cstr(&f.arena, buf_str(&b)));
-    tick(&f);
+    give(&f, 0, arena_cstr(&f.arena, buf_str(&b)));
+    fixture_tick(&f);
     CHECK_EQ(count(&f, "peers"), PAGE_PEERS_MAX);
     CHECK_EQ(count(&f, "breakers"), PAGE_BREAKERS_MAX);
     CHECK_EQ(count(&f, "chaos"), PAGE_FAULTS_MAX);
     CHECK_EQ(json_count(json_get(json_get(f.feed, S("zones")), S("pairs"))), PAGE_ZONE_PAIRS_MAX);
-    end(&f);
+    fixture_end(&f);
 }
 
 TEST(each_failed_allocation_is_survived)
@@ -344,7 +299,7 @@ TEST(each_failed_allocation_is_survived)
         size_t index;
         AUTO(buf_done) struct buf out;
         buf_init(&out, MIB(1));
-        if (p && page_add_instance(p, &instances[0], &index) == 0) {
+        if (p && page_add_instance(p, &fixture_instance[0], &index) == 0) {
             int r = page_sample(p, index, str_c(feed), SEC(1), &err);
             CHECK(r == 0 || r == -EXHAUSTED || r == -INVALID, "allocation %zu", n);
             page_tick(p, SEC(1), 0);
