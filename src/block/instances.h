@@ -20,6 +20,7 @@
 #include "format/json.h"
 #include "policy/budget.h"
 #include "policy/hedge.h"
+#include "policy/refusals.h"
 #include "policy/traffic.h"
 
 #include <pthread.h>
@@ -59,6 +60,7 @@ struct peer {
     _Atomic uint64_t load_ns;             /* … at that time */
     _Atomic uint64_t progress_ns;         /* the last answer, or when the first of .waiting began */
     _Atomic uint64_t latency_ns;          /* moving average of its good answers */
+    struct refusals refusals;             /* calls that it has turned away lately */
     _Atomic uint64_t calls, failed, ejections;
     struct outlier health;
 };

@@ -27,13 +27,14 @@ static bool was_tried(const struct tried *t, const struct peer *p)
 
 static void look(const struct fleet *f, uint64_t now, struct choice_instance *ret)
 {
+    uint64_t usual = GET(f->up->median_ns);
     for (size_t i = 0; i < f->n; i++) {
         struct peer *p = f->peer[i];
         bool fresh = now - GET(p->load_ns) < LOAD_COUNTS_NS;
         ret[i] = (struct choice_instance){
             .health = &p->health,
             .hash = p->hash,
-            .in_flight = GET(p->in_flight),
+            .in_flight = GET(p->in_flight) + refusals_in_flight(&p->refusals, usual, now),
             .utilisation = fresh ? GET(p->load) : 0,
             .zone_weight = GET(p->zone_weight),
             .zone = p->zone_hash,
@@ -136,6 +137,8 @@ static void learn(struct peers *p, const struct traffic_rule *rule, struct peer 
         SET(peer->load, (uint32_t)asked->load);
         SET(peer->load_ns, now);
     }
+    if (asked->shed)
+        refusals_add(&peer->refusals, GET(peer->up->median_ns), now);
     _Atomic uint64_t *zone_calls = atomic_load_explicit(&peer->zone_calls, memory_order_relaxed);
     atomic_fetch_add_explicit(&peer->calls, 1, memory_order_relaxed);
     if (zone_calls)

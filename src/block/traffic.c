@@ -113,12 +113,19 @@ void traffic_answer(const struct traffic_call *c, uint64_t chosen, struct http_h
     (void)(value.p ? http_headers_add(answer, S("set-cookie"), value) : 0);
 }
 
+/* Who has no place for a call needn't say how busy its app is. */
+static bool is_full(const struct http_headers *answer)
+{
+    str why = http_headers_get(answer, S(SHED_HEADER));
+    return str_eq(why, S("limit")) || str_eq(why, S("queue")) || str_eq(why, S("priority"));
+}
+
 int traffic_take_load(struct http_headers *answer)
 {
     int64_t load;
     str value = http_headers_get(answer, S(LOAD_HEADER));
     if (!value.p)
-        return -1;
+        return is_full(answer) ? 1000 : -1;
     bool ok = str_to_i64(value, &load) && load >= 0 && load <= 1000;
     http_headers_remove(answer, S(LOAD_HEADER));
     return ok ? (int)load : -1;

@@ -17,8 +17,8 @@ enum { CHOICE_MAX = 64 };
 
 struct choice_instance {
     struct outlier *health;
-    uint64_t hash; /* of its address */
-    uint32_t in_flight;
+    uint64_t hash;        /* of its address */
+    uint32_t in_flight;   /* with what it has refused lately: refusals.h */
     uint32_t utilisation; /* permille, as it reports itself; 0 when it doesn't */
     uint32_t zone_weight; /* 0 … 1000; 0 = only if there is nobody else */
     uint32_t zone;        /* any number; load is compared within a zone */

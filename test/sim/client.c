@@ -33,6 +33,15 @@ static int verdict(struct client *c, const struct attempt *a, uint64_t took)
     return NO_VERDICT;
 }
 
+/* The slowest method's. */
+static uint64_t usual(const struct client *c)
+{
+    uint64_t most = 0;
+    for (size_t m = 0; m < METHODS_MAX; m++)
+        most = c->latency[m].median_ns > most ? c->latency[m].median_ns : most;
+    return most;
+}
+
 static void learn(struct client *c, struct attempt *a, int result, bool answered)
 {
     struct sim *s = c->fleet->sim;
@@ -146,7 +155,7 @@ static void look(const struct client *c, struct choice_instance *ret)
         ret[i] = (struct choice_instance){
             .health = &p->health,
             .hash = p->hash,
-            .in_flight = p->in_flight,
+            .in_flight = p->in_flight + refusals_in_flight(&p->refusals, usual(c), now),
             .utilisation = now - p->load_ns < LOAD_COUNTS_NS ? p->load : 0,
             .zone_weight = p->zone_weight,
             .zone = p->server->zone,
@@ -313,6 +322,8 @@ void client_answer(struct sim *s, struct event *e)
         a->peer->load = a->load;
         a->peer->load_ns = s->now;
     }
+    if (result == ANSWER_SHED)
+        refusals_add(&a->peer->refusals, usual(c), s->now);
     learn(c, a, verdict(c, a, s->now - a->start_ns), true);
     bool retried = a->retried;
     call->live[a->is_copy] = NULL;

@@ -9,6 +9,7 @@
 
 #include "policy/admission.h"
 #include "policy/budget.h"
+#include "policy/refusals.h"
 #include "policy/retry.h"
 #include "policy/traffic.h"
 #include "policy/zone.h"
@@ -53,6 +54,7 @@ struct server {
 struct peer {
     struct server *server;
     struct outlier health;
+    struct refusals refusals;
     uint64_t hash, load_ns, progress_ns;
     uint32_t in_flight, load, zone_weight, ejections;
 };

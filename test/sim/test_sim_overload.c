@@ -109,8 +109,8 @@ TEST(overload_step_keeps_goodput_and_the_important)
     scenario_run("overload_step", overload_step, 3);
 }
 
-/* Two instances share the load badly when both are full: who turns more away answers sooner, looks
- * the less busy of the two, and is asked more. The important calls pay a little for it. */
+/* Who turns more away has fewer calls in flight: that mustn't make it look the less busy of the
+ * two. */
 static void overload_of_two(struct scenario *s)
 {
     struct shop x = { 0 };
@@ -121,10 +121,12 @@ static void overload_of_two(struct scenario *s)
     offer(s, &x, 4, SEC(20));
     double four = goodput(s, &x, SEC(20)), critical = flow_good_of(&s->flow, PRIORITY_CRITICAL);
     double more = (double)x.fleet.server[0].arrived / (double)x.fleet.server[1].arrived;
+    more = more > 1 ? more : 1 / more;
     HOLDS(s, four >= 0.9, "goodput %.3f of the capacity", four);
-    HOLDS(s, critical >= 0.85, "%.4f of the critical", critical);
-    scenario_note(s, "goodput %.1f %%; critical %.2f %%; one is asked %.1f times as often",
-                  100 * four, 100 * critical, more > 1 ? more : 1 / more);
+    HOLDS(s, critical >= 0.99, "%.4f of the critical", critical);
+    HOLDS(s, more <= 1.5, "one is asked %.2f times as often", more);
+    scenario_note(s, "goodput %.1f %%; critical %.2f %%; one is asked %.2f times as often",
+                  100 * four, 100 * critical, more);
     shop_close(s, &x);
 }
 

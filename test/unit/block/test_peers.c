@@ -15,6 +15,7 @@ struct box {
     struct traffic_rule rule;
     enum says says[3];
     unsigned asked[3];
+    bool full; /* all say that they are */
     struct peers p;
 };
 
@@ -32,6 +33,7 @@ CO static int answer(void *arg, struct peer *peer, struct peer_asked *ret,
     b->asked[i]++;
     switch (b->says[i]) {
     case GOOD:
+        ret->load = b->full ? 1000 : -1;
         return 0;
     case ERROR:
         attempt->http_status = 500;
@@ -194,6 +196,21 @@ TEST_LOOP(what_was_shed_is_tried_once_more_and_held_against_nobody)
         CHECK_EQ(atomic_load(&u->peer[i]->in_flight), 0);
     }
     upstream_unref(u);
+    box_close(&b);
+}
+
+/* It answers at once, so that it has fewer calls in flight than the others. */
+TEST_LOOP(who_turns_calls_away_is_not_asked_more_for_it)
+{
+    struct box b;
+    struct error err;
+    box_open(&b);
+    b.rule.retry = false;
+    b.says[0] = SHED;
+    b.full = true;
+    for (int i = 0; i < 60; i++)
+        (void)call(&b, false, &err);
+    CHECK(b.asked[0] > 0 && b.asked[0] < 10, "%u of 60", b.asked[0]);
     box_close(&b);
 }
 
@@ -371,8 +388,13 @@ TEST_LOOP(loads_of_answers_are_taken_out_and_checked)
         CHECK(!traffic_was_shed(&h));
         CHECK_OK(http_headers_add(&h, S("proa-shed"), S("deadline")));
         CHECK(!traffic_was_shed(&h), "others would be as late");
+        CHECK_EQ(traffic_take_load(&h), -1);
+        CHECK_OK(http_headers_set(&h, S("proa-shed"), S("rate")));
+        CHECK(traffic_was_shed(&h));
+        CHECK_EQ(traffic_take_load(&h), -1, "it may be idle");
         CHECK_OK(http_headers_set(&h, S("proa-shed"), S("queue")));
         CHECK(traffic_was_shed(&h));
+        CHECK_EQ(traffic_take_load(&h), 1000);
     }
     arena_done(&a);
 }
