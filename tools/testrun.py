@@ -134,13 +134,13 @@ class Build:
     def targets(self, tests):
         return sorted({os.path.relpath(self.program(t), self.dir) for t in tests if self.program(t)})
 
-    def run(self, tests, slower=1):
+    def run(self, tests, slower=1, at_once=None):
         """One Result per test, and one more for each thing it left out."""
         # Those that may take the longest come first, so that no core idles while the last one runs.
         shared = sorted((t for t in tests if t.get("is_parallel", True)),
                         key=lambda t: -(t.get("timeout") or 30))  # fmt: skip
         alone = [t for t in tests if not t.get("is_parallel", True)]
-        groups = self.machine.parallel(lambda t: self.run_test(t, slower), shared)
+        groups = self.machine.parallel(lambda t: self.run_test(t, slower), shared, at_once)
         groups += [self.run_test(t, slower) for t in alone]
         return [result for group in groups for result in group]
 

@@ -3,8 +3,8 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "block/channel.h"
-#include "block/guard.h"
 #include "block/observe.h"
+#include "block/operation.h"
 #include "block/parallel.h"
 #include "block/state.h"
 #include "telemetry/span.h"
@@ -15,7 +15,6 @@ static const char SCOPE[] = "dapr.runtime.processor";
 struct binding {
     struct blocks *b;
     struct instance *instance;
-    struct policy *outbound, *inbound;
     struct observer *observer; /* one an operation, in the order of ops.operations */
     str path;                  /* of the app: "/" + route or name */
     bool running;
@@ -38,8 +37,7 @@ int binding_attach(struct blocks *b, struct instance *i, struct error *err)
         return fail(err, EXHAUSTED, NULL, "out of memory");
     x->b = b;
     x->instance = i;
-    x->outbound = policy_component(b->resiliency, str_c(i->name), "Binding", POLICY_OUTBOUND);
-    x->inbound = policy_component(b->resiliency, str_c(i->name), "Binding", POLICY_INBOUND);
+    operation_attach(b, i, "Binding");
     str route = kvs_get(i->metadata, S("route"));
     route = route.n ? route : str_c(i->name);
     str part[] = { str_starts(route, S("/")) ? S("") : S("/"), route };
@@ -105,7 +103,7 @@ CO int block_binding_invoke(struct blocks *b, str name, str operation, str data,
     struct binding *x = i->extra;
     struct invoke_call call = { i, operation, data, metadata, a, ret };
     uint64_t start = clock_now_ns();
-    int r = guard_call(x->outbound, S(""), try_invoke, &call, &cause);
+    int r = operation_run(i, operations(i)[which], try_invoke, &call, &cause);
     observe(&x->observer[which], OBSERVE_BINDING, b, i->name, operations(i)[which], start, r >= 0);
     return r < 0 ? refuse(err, name, cause.text) : 0;
 }
@@ -212,7 +210,7 @@ CO static int on_event(void *arg, const struct binding_event *e, struct error *e
     arena_init(&arena, ARENA_MAX);
     struct event_call call = { .x = x, .e = e, .arena = &arena };
     uint64_t start = clock_now_ns();
-    int r = guard_call(x->inbound, S(""), try_event, &call, err);
+    int r = operation_event(x->instance, "deliver", try_event, &call, err);
     if (r < 0 && call.last_status >= 200 && call.last_status <= 299)
         r = 0;
     if (r >= 0) {

@@ -20,6 +20,7 @@ struct streamings;
 struct resiliency;
 struct live;
 struct chaos;
+struct policy;
 
 /* A component that has been opened. */
 struct instance {
@@ -31,6 +32,8 @@ struct instance {
     struct arena arena;
     const char *file; /* for people: where it was defined */
     unsigned line;
+    struct policy *outbound, *inbound; /* operation.h; NULL = none */
+    struct chaos *chaos;               /* faults on purpose; NULL = not enabled */
     void *extra; /* of the block that serves this kind: key prefix, topic scopes … */
     CO void (*extra_stop)(struct instance *i); /* before it is closed; NULL = nothing to do */
     void (*extra_free)(void *extra);

@@ -130,6 +130,7 @@ static void write_one(struct json_w *w, const struct chaos_active *a, uint64_t n
     json_w_kv(w, S("name"), str_c(f->name));
     json_w_kv(w, S("fault"), str_c(chaos_kind_name(f->kind)));
     write_text(w, S("app"), f->app);
+    write_text(w, S("component"), f->component);
     write_text(w, S("method"), f->method);
     write_text(w, S("zone"), f->zone);
     json_w_key(w, S("percent"));

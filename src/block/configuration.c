@@ -4,8 +4,8 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "block/channel.h"
-#include "block/guard.h"
 #include "block/observe.h"
+#include "block/operation.h"
 #include "policy/resiliency.h"
 
 #include <pthread.h>
@@ -18,7 +18,6 @@ enum op { GET, SUBSCRIBE, UNSUBSCRIBE, N_OPS };
 
 /* What the block keeps with each store: instance.extra. */
 struct watched {
-    struct policy *outbound, *inbound;
     struct observer observer[N_OPS];
     pthread_mutex_t lock; /* of what follows; never held across a suspension */
     struct list watches;
@@ -55,9 +54,7 @@ int configuration_attach(struct blocks *b, struct instance *i, struct error *err
     struct watched *w = arena_zalloc(&i->arena, sizeof *w);
     if (!w)
         return fail(err, EXHAUSTED, NULL, "out of memory");
-    str name = str_c(i->name);
-    w->outbound = policy_component(b->resiliency, name, "Configuration", POLICY_OUTBOUND);
-    w->inbound = policy_component(b->resiliency, name, "Configuration", POLICY_INBOUND);
+    operation_attach(b, i, "Configuration");
     pthread_mutex_init(&w->lock, NULL);
     list_init(&w->watches);
     i->extra = w;
@@ -144,14 +141,13 @@ CO int block_configuration_get(struct blocks *b, struct instance *store,
                                const struct configuration_query *q, struct arena *a,
                                struct configuration_item **ret, size_t *ret_n, struct error *err)
 {
-    struct watched *w = store->extra;
     struct configuration_item *items = NULL;
     size_t n = 0;
     struct get_call call = { store, q, a, &items, &n };
     struct error cause = { 0 };
     char keys[KEYS_TEXT];
     uint64_t start = clock_now_ns();
-    int r = guard_call(w->outbound, S(""), try_get, &call, &cause);
+    int r = operation_run(store, "get", try_get, &call, &cause);
     count(b, store, GET, start, r);
     if (r < 0)
         return fail(err, INTERNAL, "ERR_CONFIGURATION_GET",
@@ -240,7 +236,7 @@ CO static int subscribe(struct watch *w, const struct configuration_query *q, st
 {
     struct watched *s = w->store->extra;
     struct subscribe_call call = { w, q };
-    int r = guard_call(s->outbound, S(""), try_subscribe, &call, err);
+    int r = operation_run(w->store, "subscribe", try_subscribe, &call, err);
     if (r < 0 || enlist(s, w))
         return r;
     SHIELD();
@@ -374,11 +370,10 @@ static void write_event(struct buf *out, str id, const struct configuration_item
 
 CO static int tell_key(struct watch *w, str key, str body, struct error *err)
 {
-    const struct watched *s = w->store->extra;
     struct arena arena;
     arena_init(&arena, 2 * CHANNEL_ANSWER_MAX);
     struct update u = { w, key, body, &arena };
-    int r = guard_call(s->inbound, S(""), try_update, &u, err);
+    int r = operation_event(w->store, "deliver", try_update, &u, err);
     arena_done(&arena);
     return r;
 }

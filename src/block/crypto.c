@@ -2,14 +2,13 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "block/guard.h"
 #include "block/observe.h"
+#include "block/operation.h"
 #include "policy/resiliency.h"
 
 static const char SCOPE[] = "dapr.runtime.crypto";
 
 struct provider { /* what the block keeps with each provider: instance.extra */
-    struct policy *policy;
     struct observer get, op;
 };
 
@@ -21,12 +20,18 @@ static const struct crypto_ops *ops(const struct instance *i)
     return CONTAINER_OF(i->type, struct crypto_ops, t);
 }
 
+/* As faults on purpose call them. */
+static const char *const operation_name[] = {
+    [CRYPTO_ENCRYPT] = "encrypt", [CRYPTO_DECRYPT] = "decrypt", [CRYPTO_WRAP] = "wrap",
+    [CRYPTO_UNWRAP] = "unwrap",   [CRYPTO_SIGN] = "sign",
+};
+
 int crypto_attach(struct blocks *b, struct instance *i, struct error *err)
 {
     struct provider *p = arena_zalloc(&i->arena, sizeof *p);
     if (!p)
         return fail(err, EXHAUSTED, NULL, "out of memory");
-    p->policy = policy_component(b->resiliency, str_c(i->name), "Crypto", POLICY_OUTBOUND);
+    operation_attach(b, i, "Crypto");
     i->extra = p;
     return 0;
 }
@@ -92,7 +97,7 @@ CO int block_crypto_get_key(struct blocks *b, struct instance *provider, str key
     struct get_call call = { provider, key, format, a, ret };
     struct error cause = { 0 };
     uint64_t start = clock_now_ns();
-    int r = guard_call(p->policy, S(""), try_get, &call, &cause);
+    int r = operation_run(provider, "get", try_get, &call, &cause);
     count(b, provider, &p->get, "get", start, r);
     return r < 0 ? fail(err, INTERNAL, "ERR_CRYPTO_KEY", "failed to retrieve key " STR_FMT ": %s",
                         STR_ARG(key), cause.text)
@@ -161,7 +166,7 @@ CO int block_crypto_run(struct blocks *b, struct instance *provider, enum crypto
     struct run_call call = { .provider = provider, .op = op, .in = in, .arena = a, .ret = ret };
     struct error cause = { 0 };
     uint64_t start = clock_now_ns();
-    int r = guard_call(p->policy, S(""), try_run, &call, &cause);
+    int r = operation_run(provider, operation_name[op], try_run, &call, &cause);
     count(b, provider, &p->op, "crypto_op", start, r);
     return r < 0 ? failed(row[op].what, row[op].secret, &cause, err) : 0;
 }
@@ -173,7 +178,7 @@ CO int block_crypto_verify(struct blocks *b, struct instance *provider,
     struct run_call call = { .provider = provider, .in = in };
     struct error cause = { 0 };
     uint64_t start = clock_now_ns();
-    int r = guard_call(p->policy, S(""), try_verify, &call, &cause);
+    int r = operation_run(provider, "verify", try_verify, &call, &cause);
     count(b, provider, &p->op, "crypto_op", start, r);
     if (r < 0)
         return failed("verify signature", true, &cause, err);
@@ -213,7 +218,7 @@ CO static int stream_key(void *arg, str name, str algorithm, str in, struct aren
         .provider = x->provider, .op = x->op, .in = &input, .arena = a, .ret = &out
     };
     uint64_t start = clock_now_ns();
-    int r = guard_call(p->policy, S(""), try_run, &call, err);
+    int r = operation_run(x->provider, operation_name[x->op], try_run, &call, err);
     count(x->b, x->provider, &p->op, "crypto_op", start, r);
     if (r >= 0)
         *ret = out.data;

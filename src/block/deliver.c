@@ -3,8 +3,8 @@
 #include "base/clock.h"
 #include "base/id.h"
 #include "block/channel.h"
-#include "block/guard.h"
 #include "block/observe.h"
+#include "block/operation.h"
 #include "block/publish.h"
 #include "format/cel.h"
 #include "format/cloudevent.h"
@@ -211,7 +211,7 @@ CO static int deliver(struct delivery *d, struct error *err)
         return give_up(d, r, err);
     if (!d->path.p)
         return drop(d, err); /* no rule: surprise 32 */
-    r = guard_call(broker_of(d->s)->inbound, S(""), try_deliver, d, err);
+    r = operation_event(d->s->instance, "deliver", try_deliver, d, err);
     return r < 0 ? give_up(d, r, err) : r;
 }
 
@@ -306,7 +306,7 @@ CO static int try_bulk(void *arg, struct guard_attempt *attempt, struct error *e
 /* All messages of one path together; then what is left of them to the dead letters. */
 CO static void deliver_path(struct bulk_delivery *d, struct error *err)
 {
-    (void)guard_call(broker_of(d->s)->inbound, S(""), try_bulk, d, err);
+    (void)operation_event(d->s->instance, "deliver", try_bulk, d, err);
     for (size_t i = 0; i < d->n; i++) {
         if (!d->here[i] || d->codes[i] == 0)
             continue;

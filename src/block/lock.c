@@ -1,12 +1,11 @@
 #include "block/lock.h"
 
-#include "block/guard.h"
 #include "block/keyprefix.h"
+#include "block/operation.h"
 #include "policy/resiliency.h"
 
 struct locks {  /* what the block keeps with each store: instance.extra */
     str prefix; /* "lock||app||" */
-    struct policy *policy;
 };
 
 static const struct lock_ops *ops(const struct instance *i)
@@ -23,7 +22,7 @@ int lock_attach(struct blocks *b, struct instance *i, struct error *err)
     struct locks *l = arena_zalloc(&i->arena, sizeof *l);
     if (!l || !(l->prefix = arena_join(&i->arena, part, COUNT(part))).p)
         return fail(err, EXHAUSTED, NULL, "out of memory");
-    l->policy = policy_component(b->resiliency, str_c(i->name), "Lock", POLICY_OUTBOUND);
+    operation_attach(b, i, "Lock");
     i->extra = l;
     return 0;
 }
@@ -70,11 +69,12 @@ CO static int try_unlock(void *arg, struct guard_attempt *attempt, struct error 
     return ops(c->store)->unlock(c->store->self, c->resource, c->owner, &c->status, err);
 }
 
-CO static int run(struct call *c, guard_fn *fn, str resource, struct arena *a, struct error *err)
+CO static int run(struct call *c, const char *name, guard_fn *fn, str resource, struct arena *a,
+                  struct error *err)
 {
     const struct locks *l = c->store->extra;
     int r = keyprefix_join(l->prefix, resource, a, &c->resource, err);
-    return r < 0 ? r : guard_call(l->policy, S(""), fn, c, err);
+    return r < 0 ? r : operation_run(c->store, name, fn, c, err);
 }
 
 CO int block_lock_try(struct blocks *b, const struct lock_request *q, struct arena *a, bool *ret,
@@ -88,7 +88,7 @@ CO int block_lock_try(struct blocks *b, const struct lock_request *q, struct are
     if (r < 0)
         return r;
     struct error cause = { 0 };
-    if (run(&c, try_lock, q->resource, a, &cause) < 0)
+    if (run(&c, "lock", try_lock, q->resource, a, &cause) < 0)
         return fail(err, INTERNAL, "ERR_TRY_LOCK", "failed to try acquiring lock: %s", cause.text);
     *ret = c.locked;
     return 0;
@@ -102,7 +102,7 @@ CO int block_lock_unlock(struct blocks *b, const struct lock_request *q, struct 
     if (r < 0)
         return r;
     struct error cause = { 0 };
-    if (run(&c, try_unlock, q->resource, a, &cause) < 0)
+    if (run(&c, "unlock", try_unlock, q->resource, a, &cause) < 0)
         return fail(err, INTERNAL, "ERR_UNLOCK", "failed to release lock: %s", cause.text);
     *ret = c.status;
     return 0;

@@ -4,8 +4,8 @@
 #include "base/id.h"
 #include "base/map.h"
 #include "base/mem.h"
-#include "block/guard.h"
 #include "block/observe.h"
+#include "block/operation.h"
 #include "block/parallel.h"
 #include "block/streaming.h"
 #include "format/cloudevent.h"
@@ -24,8 +24,7 @@ int publish_attach(struct blocks *b, struct instance *i, bool namespaced, struct
     if (!k ||
         topics_parse(i->metadata, b->app_id, b->namespace_, namespaced, &i->arena, &k->topics) < 0)
         return fail(err, EXHAUSTED, NULL, "out of memory");
-    k->outbound = policy_component(b->resiliency, str_c(i->name), "Pubsub", POLICY_OUTBOUND);
-    k->inbound = policy_component(b->resiliency, str_c(i->name), "Pubsub", POLICY_INBOUND);
+    operation_attach(b, i, "Pubsub");
     list_init(&k->hubs);
     i->extra = k;
     i->extra_stop = streamings_end;
@@ -215,10 +214,9 @@ CO static int try_publish(void *arg, struct guard_attempt *attempt, struct error
 CO int block_publish_raw(struct blocks *b, struct instance *pubsub, const struct pubsub_message *m,
                          struct error *err)
 {
-    const struct broker *k = pubsub->extra;
     struct publish_call call = { pubsub, m };
     uint64_t start = clock_now_ns();
-    int r = guard_call(k->outbound, S(""), try_publish, &call, err);
+    int r = operation_run(pubsub, "publish", try_publish, &call, err);
     observe_egress(b, str_c(pubsub->name), m->topic, start, r >= 0);
     return r;
 }
@@ -276,9 +274,8 @@ CO static void publish_one(void *arg, size_t i)
 {
     struct bulk_call *c = arg;
     struct publish_call call = { c->instance, &c->m[i] };
-    const struct broker *k = c->instance->extra;
     if (!c->m[i].err.code)
-        (void)guard_call(k->outbound, S(""), try_publish, &call, &c->m[i].err);
+        (void)operation_run(c->instance, "publish", try_publish, &call, &c->m[i].err);
 }
 
 CO static int try_bulk(void *arg, struct guard_attempt *attempt, struct error *err)
@@ -365,12 +362,11 @@ CO int block_publish_bulk(struct blocks *b, const struct publish_request *common
     if (r < 0)
         return r;
     struct bulk_call call = { b, i, m, n };
-    const struct broker *k = i->extra;
     uint64_t start = clock_now_ns();
     struct error cause = { 0 };
     bool whole = false;
     if (ops(i)->bulk_publish && instance_features(i) & PUBSUB_BULK_PUBLISH)
-        whole = guard_call(k->outbound, S(""), try_bulk, &call, &cause) < 0;
+        whole = operation_run(i, "publish", try_bulk, &call, &cause) < 0;
     else
         parallel_for(n, BULK_PARALLEL, publish_one, &call);
     size_t failed = 0;

@@ -13,7 +13,6 @@ struct policy;
 /* What the block keeps with each broker: instance.extra. */
 struct broker {
     struct topics topics;
-    struct policy *outbound, *inbound;
     struct list hubs; /* what streams subscribe to: streaming.c; worker 0 */
 };
 /* Once, after the component was opened. */

@@ -1,12 +1,11 @@
 #include "block/secret.h"
 
 #include "base/clock.h"
-#include "block/guard.h"
 #include "block/observe.h"
+#include "block/operation.h"
 #include "component/resource.h"
 
 struct vault {
-    struct policy *policy;
     struct observer get, bulk;
 };
 
@@ -20,7 +19,7 @@ int secret_attach(struct blocks *b, struct instance *i, struct error *err)
     struct vault *v = arena_zalloc(&i->arena, sizeof *v);
     if (!v)
         return fail(err, EXHAUSTED, NULL, "out of memory");
-    v->policy = policy_component(b->resiliency, str_c(i->name), "Secretstore", POLICY_OUTBOUND);
+    operation_attach(b, i, "Secretstore");
     i->extra = v;
     return 0;
 }
@@ -77,7 +76,7 @@ CO int block_secret_get(struct blocks *b, struct instance *store, str key, struc
     };
     struct error cause = { 0 };
     uint64_t start = clock_now_ns();
-    int r = guard_call(v->policy, S(""), try_get, &call, &cause);
+    int r = operation_run(store, "get", try_get, &call, &cause);
     observe(&v->get, OBSERVE_SECRET, b, store->name, "get", start,
             r >= 0 ? OUTCOME_OK : OUTCOME_FAILED);
     if (r < 0)
@@ -102,7 +101,7 @@ CO int block_secret_bulk(struct blocks *b, struct instance *store, struct kvs me
     };
     struct error cause = { 0 };
     uint64_t start = clock_now_ns();
-    int r = guard_call(v->policy, S(""), try_bulk, &call, &cause);
+    int r = operation_run(store, "bulk_get", try_bulk, &call, &cause);
     observe(&v->bulk, OBSERVE_SECRET, b, store->name, "bulk_get", start,
             r >= 0 ? OUTCOME_OK : OUTCOME_FAILED);
     if (r < 0)

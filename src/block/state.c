@@ -1,9 +1,9 @@
 #include "block/state.h"
 
 #include "base/clock.h"
-#include "block/guard.h"
 #include "block/keyprefix.h"
 #include "block/observe.h"
+#include "block/operation.h"
 #include "block/outbox.h"
 #include "block/parallel.h"
 #include "block/state_crypt.h"
@@ -18,8 +18,7 @@ static const char *const op_name[] = { "get",         "set",      "delete",     
 
 /* What the block keeps with each store: instance.extra. */
 struct store {
-    str prefix; /* "app||"; "" = none */
-    struct policy *policy;
+    str prefix;                /* "app||"; "" = none */
     struct state_crypt *crypt; /* NULL: values are stored as they are */
     struct outbox *outbox;     /* NULL: transactions are told to nobody */
     struct observer observer[N_OPS];
@@ -45,7 +44,7 @@ int state_attach(struct blocks *b, struct instance *i, struct error *err)
     if (!s)
         return fail(err, EXHAUSTED, NULL, "out of memory");
     s->prefix = prefix;
-    s->policy = policy_component(b->resiliency, str_c(i->name), "Statestore", POLICY_OUTBOUND);
+    operation_attach(b, i, "Statestore");
     i->extra = s;
     return outbox_attach(i, &s->outbox, err);
 }
@@ -150,7 +149,7 @@ CO int block_state_get(struct blocks *b, struct instance *store, str key, enum s
         return r;
     uint64_t start = clock_now_ns();
     struct error cause = { 0 };
-    r = guard_call(store_of(store)->policy, S(""), try_get, &call, &cause);
+    r = operation_run(store, "get", try_get, &call, &cause);
     count(b, store, GET, start, r);
     if (r >= 0)
         r = state_crypt_open(store_of(store)->crypt, ret, a, &cause);
@@ -187,7 +186,7 @@ CO static void get_one(void *arg, size_t i)
     struct state_value *v = &c->ret[i];
     struct get_call call = { c->store, c->keys[i], CONSISTENCY_NONE, c->metadata, c->arena, v };
     struct error err = { 0 };
-    if (guard_call(store_of(c->store)->policy, S(""), try_get, &call, &err) < 0)
+    if (operation_run(c->store, "get", try_get, &call, &err) < 0)
         v->err = err;
 }
 
@@ -216,7 +215,7 @@ CO int block_state_bulk_get(struct blocks *b, struct instance *store, const str 
     struct error cause = { 0 };
     int r = 0;
     if (ops(store)->bulk_get)
-        r = guard_call(store_of(store)->policy, S(""), try_bulk_get, &call, &cause);
+        r = operation_run(store, "bulk_get", try_bulk_get, &call, &cause);
     else
         parallel_for(n, bulk_parallel(parallelism), get_one, &call);
     count(b, store, BULK_GET, start, r);
@@ -254,7 +253,7 @@ CO static void save_one(void *arg, size_t i)
     struct save_call *c = arg;
     struct write_call call = { c->store, &c->w[i] };
     struct error err = { 0 };
-    if (guard_call(store_of(c->store)->policy, S(""), try_write, &call, &err) < 0 && !c->first.code)
+    if (operation_run(c->store, "write", try_write, &call, &err) < 0 && !c->first.code)
         c->first = err;
 }
 
@@ -294,7 +293,7 @@ CO static void write_all(struct save_call *c, size_t n)
 {
     struct bulk_write_call bulk = { c->store, c->w, n };
     if (n > 1 && ops(c->store)->bulk_write)
-        (void)guard_call(store_of(c->store)->policy, S(""), try_bulk_write, &bulk, &c->first);
+        (void)operation_run(c->store, "write", try_bulk_write, &bulk, &c->first);
     else
         parallel_for(n, BULK_PARALLEL, save_one, c);
 }
@@ -423,7 +422,7 @@ CO int block_state_transact(struct blocks *b, struct instance *store, struct sta
     struct error cause = { 0 };
     r = state_crypt_seal(store_of(store)->crypt, t->w, t->n, a, &cause);
     if (r >= 0)
-        r = guard_call(store_of(store)->policy, S(""), try_transact, &call, &cause);
+        r = operation_run(store, "transaction", try_transact, &call, &cause);
     count(b, store, TRANSACTION, start, r);
     if (r < 0) /* an ETag mismatch too: 500, surprise 13; gRPC: INTERNAL */
         return fail(err, INTERNAL, "ERR_STATE_TRANSACTION",
@@ -465,7 +464,7 @@ CO int block_state_query(struct blocks *b, struct instance *store, str query, st
     struct query_call call = { store, query, metadata, a, ret, ret_n, ret_token };
     int r = store_of(store)->crypt
                 ? fail(&cause, PRECONDITION, NULL, "cannot query encrypted store")
-                : guard_call(store_of(store)->policy, S(""), try_query, &call, &cause);
+                : operation_run(store, "query", try_query, &call, &cause);
     count(b, store, QUERY, start, r);
     if (r < 0 && cause.own && err && !err->code) { /* shown as it is (surprise 19) */
         *err = cause;

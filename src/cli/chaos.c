@@ -17,7 +17,7 @@ enum {
 static const char PATH[] = "/proa/v1/chaos";
 
 struct chaos {
-    const char *app, *method, *zone, *percent, *length, *delay, *error; /* of add */
+    const char *app, *component, *method, *zone, *percent, *length, *delay, *error; /* of add */
     bool reset, blackhole;
     bool all;  /* of remove */
     bool json; /* of list */
@@ -27,7 +27,7 @@ struct chaos {
 
 /* The same fault at several sidecars is one row. */
 struct row {
-    str name, fault, app, method, zone, status;
+    str name, fault, app, component, method, zone, status;
     double percent, delay_ms, delay_max_ms, left_s;
     uint64_t injected, sidecars;
 };
@@ -116,6 +116,7 @@ static int make_fault(struct chaos_job *j, struct ask *ask)
     json_w_kv(&w, S("name"), j->name.n ? j->name : fault_of(o));
     json_w_kv(&w, S("fault"), fault_of(o));
     put_word(&w, S("app"), o->app);
+    put_word(&w, S("component"), o->component);
     put_word(&w, S("method"), o->method);
     put_word(&w, S("zone"), o->zone);
     put_word(&w, S("percent"), o->percent);
@@ -166,9 +167,9 @@ static double number_of(struct json v, str name)
 static bool same(const struct row *a, const struct row *b)
 {
     return str_eq(a->name, b->name) && str_eq(a->fault, b->fault) && str_eq(a->app, b->app) &&
-           str_eq(a->method, b->method) && str_eq(a->zone, b->zone) &&
-           str_eq(a->status, b->status) && a->percent == b->percent && a->delay_ms == b->delay_ms &&
-           a->delay_max_ms == b->delay_max_ms;
+           str_eq(a->component, b->component) && str_eq(a->method, b->method) &&
+           str_eq(a->zone, b->zone) && str_eq(a->status, b->status) && a->percent == b->percent &&
+           a->delay_ms == b->delay_ms && a->delay_max_ms == b->delay_max_ms;
 }
 
 static void add_row(struct chaos_job *j, const struct row *new)
@@ -197,6 +198,7 @@ static void add_rows(struct chaos_job *j, str body)
             .name = text_of(j, v, S("name")),
             .fault = text_of(j, v, S("fault")),
             .app = text_of(j, v, S("app")),
+            .component = text_of(j, v, S("component")),
             .method = text_of(j, v, S("method")),
             .zone = text_of(j, v, S("zone")),
             .status = text_of(j, v, S("status")),
@@ -266,6 +268,18 @@ static str what_of(const struct row *r, char text[64])
     return str_of(text, (size_t)n);
 }
 
+static str target_of(const struct row *r, char text[64])
+{
+    bool of_component = r->component.n != 0;
+    str name = of_component ? r->component : r->app;
+    int n = snprintf(text, 64, "%s " STR_FMT,
+                     of_component ? "component"
+                     : name.n     ? "app"
+                                  : "any app",
+                     STR_ARG(str_take(name, 40)));
+    return str_of(text, (size_t)n);
+}
+
 static void print_rows(const struct chaos_job *j)
 {
     char text[64];
@@ -273,15 +287,15 @@ static void print_rows(const struct chaos_job *j)
         printf("no faults\n");
         return;
     }
-    printf("%-18s  %-24s  %-14s  %-22s  %-8s  %7s  %8s  %6s  %8s\n", "NAME", "FAULT", "APP",
+    printf("%-18s  %-20s  %-24s  %-16s  %-8s  %7s  %8s  %6s  %8s\n", "NAME", "FAULT", "OF",
            "METHOD", "ZONE", "PERCENT", "INJECTED", "LEFT", "SIDECARS");
     for (size_t i = 0; i < j->n_rows; i++) {
         const struct row *r = &j->row[i];
         print_text(r->name, 18);
-        print_text(what_of(r, text), 24);
-        print_text(r->app.n ? r->app : S("any"), 14);
-        print_text(r->method.n ? r->method : S("any"), 22);
-        print_text(r->zone.n ? r->zone : S("any"), 8);
+        print_text(what_of(r, text), 20);
+        print_text(target_of(r, text), 24);
+        print_text(r->method.n ? r->method : S("any"), 16);
+        print_text(r->component.n ? S("-") : r->zone.n ? r->zone : S("any"), 8);
         printf("%7g  %8llu  %5.0fs  %8llu\n", r->percent, (unsigned long long)r->injected,
                r->left_s, (unsigned long long)r->sidecars);
     }
@@ -302,6 +316,7 @@ static void print_json(const struct chaos_job *j)
         json_w_kv(&w, S("fault"), r->fault);
         json_w_kv(&w, S("what"), what_of(r, text));
         json_w_kv(&w, S("app"), r->app);
+        json_w_kv(&w, S("component"), r->component);
         json_w_kv(&w, S("method"), r->method);
         json_w_kv(&w, S("zone"), r->zone);
         json_w_key(&w, S("percent"));
@@ -387,8 +402,11 @@ static const struct cli_option chaos_options[] = {
     { "reset", 0, OPTION_FLAG, AT(reset), .help = "add: break the connection" },
     { "blackhole", 0, OPTION_FLAG, AT(blackhole), .help = "add: no answer until the deadline" },
     { "app", 'a', OPTION_STR, AT(app), "ID", .help = "add: calls to this app; * is any text" },
+    { "component", 'c', OPTION_STR, AT(component), "NAME",
+      .help = "add: operations on this component, and its events, instead of calls to apps" },
     { "method", 'm', OPTION_STR, AT(method), "PATTERN",
-      .help = "add: calls of this method: 'orders/*', 'GET /orders/*', '/pkg.Service/*'" },
+      .help = "add: calls of this method: 'orders/*', 'GET /orders/*', '/pkg.Service/*'; of a "
+              "component: get, publish, deliver …" },
     { "zone", 'z', OPTION_STR, AT(zone), "NAME", .help = "add: calls to instances in this zone" },
     { "percent", 0, OPTION_STR, AT(percent), "N", .help = "add: of these calls (100)" },
     { "for", 0, OPTION_STR, AT(length), "TIME", .help = "add: then it ends (60s, at most 1h)" },
@@ -408,11 +426,12 @@ static const struct cli_option chaos_options[] = {
 const struct command chaos_command = {
     .name = "chaos",
     .args = "add|list|remove [name]",
-    .summary = "Make calls between apps fail on purpose, for a time",
+    .summary = "Make calls between apps, or components, fail on purpose, for a time",
     .about =
         "The sidecars must have been started with --enable-chaos ('proa run --enable-chaos').\n"
         "A fault strikes where an app's sidecar calls another app; --app, --method and --zone\n"
-        "say which calls. Each ends by itself. A fault of the same name takes the other's\n"
+        "say which calls; or, with --component, where it uses a store, a broker or another\n"
+        "component of its own. Each ends by itself. A fault of the same name takes the other's\n"
         "place; without a name it's called as what it does.",
     .options = { chaos_options, COUNT(chaos_options) },
     .size = sizeof(struct chaos),
@@ -421,6 +440,7 @@ const struct command chaos_command = {
     .words = verbs,
     .examples = "proa chaos add slow --delay 50ms-200ms --app inventory --percent 20\n"
                 "proa chaos add cut-b --reset --zone b --for 30s\n"
+                "proa chaos add slow-store --delay 200ms --component store --from orders\n"
                 "proa chaos list\n"
                 "proa chaos remove --all",
     .run = chaos_main,

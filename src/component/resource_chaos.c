@@ -3,10 +3,11 @@
 
 #define AT(field) offsetof(struct chaos_words, field)
 static const struct bind_row rows[] = {
-    { "fault", BIND_STR, AT(fault) },     { "app", BIND_STR, AT(app) },
-    { "method", BIND_STR, AT(method) },   { "zone", BIND_STR, AT(zone) },
-    { "percent", BIND_STR, AT(percent) }, { "delay", BIND_STR, AT(delay) },
-    { "status", BIND_STR, AT(status) },   { "for", BIND_STR, AT(length) },
+    { "fault", BIND_STR, AT(fault) },         { "app", BIND_STR, AT(app) },
+    { "method", BIND_STR, AT(method) },       { "zone", BIND_STR, AT(zone) },
+    { "percent", BIND_STR, AT(percent) },     { "delay", BIND_STR, AT(delay) },
+    { "status", BIND_STR, AT(status) },       { "for", BIND_STR, AT(length) },
+    { "component", BIND_STR, AT(component) },
 };
 #undef AT
 static const struct bind_table table = { "a Chaos' spec", sizeof(struct chaos_words), rows,

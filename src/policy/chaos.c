@@ -41,6 +41,9 @@ static bool fits_method(str pattern, const struct chaos_call *call)
 
 bool chaos_fits(const struct chaos_fault *f, const struct chaos_call *call)
 {
+    if (f->component[0] ? !call->component.n || !glob(str_c(f->component), call->component)
+                        : call->component.n)
+        return false;
     if (f->app[0] && !glob(str_c(f->app), call->app))
         return false;
     if (f->zone[0] && !str_eq(str_c(f->zone), call->zone))

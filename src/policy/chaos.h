@@ -26,7 +26,8 @@ struct chaos_fault {
     char
         method[CHAOS_METHOD_MAX]; /* that is called, "[VERB ]path", the zone of the instance that */
     char zone[CHAOS_ZONE_MAX];    /* was chosen; * in app and method is any text */
-    double percent;               /* of the calls that fit */
+    char component[CHAOS_APP_MAX]; /* not empty: operations of such components, not calls of apps */
+    double percent;                /* of the calls that fit */
     uint64_t delay_ns, delay_max_ns; /* CHAOS_DELAY: uniform between the two */
     int status;                      /* CHAOS_ERROR: HTTP's, from 400; or a gRPC code, 1 … 16 */
     uint64_t for_ns;
@@ -34,7 +35,7 @@ struct chaos_fault {
 
 /* A fault as people write it, in JSON, YAML and on the command line alike; empty = the default. */
 struct chaos_words {
-    str name, fault, app, method, zone;
+    str name, fault, app, component, method, zone;
     str percent; /* "20", "0.5"; 100 */
     str delay;   /* "50ms" or "50ms-200ms" */
     str status;  /* "503", "UNAVAILABLE", "14"; 503 */
@@ -48,8 +49,9 @@ const char *chaos_status_text(int status, char ret[24]);
 
 struct chaos_call {
     str app, verb; /* "GET"; a gRPC call's is POST */
-    str path;      /* "/orders/1", "/package.Service/Method" */
+    str path;      /* "/orders/1", "/package.Service/Method"; of a component's: "get" */
     str zone;      /* empty = the instance says none */
+    str component; /* not empty: an operation on it, or an event of it; no app is called */
 };
 bool chaos_fits(const struct chaos_fault *f, const struct chaos_call *call);
 

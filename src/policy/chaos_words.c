@@ -125,6 +125,11 @@ int chaos_parse(const struct chaos_words *w, struct chaos_fault *ret, struct err
     if (r >= 0)
         r = copy("zone", w->zone, f.zone, sizeof f.zone, err);
     if (r >= 0)
+        r = copy("component", w->component, f.component, sizeof f.component, err);
+    if (r >= 0 && w->component.n && (w->app.n || w->zone.n))
+        r = wrong(err, "component", w->component,
+                  "can't go with app or zone: a fault is of components or of calls to apps");
+    if (r >= 0)
         r = parse_percent(w->percent, &f, err);
     if (r >= 0)
         r = parse_delay(w->delay, &f, err);
@@ -154,9 +159,11 @@ static str *word_called(struct chaos_words *w, str name)
         str name;
         str *to;
     } row[] = {
-        { S("name"), &w->name },     { S("fault"), &w->fault },   { S("app"), &w->app },
-        { S("method"), &w->method }, { S("zone"), &w->zone },     { S("percent"), &w->percent },
-        { S("delay"), &w->delay },   { S("status"), &w->status }, { S("for"), &w->length },
+        { S("name"), &w->name },   { S("fault"), &w->fault },
+        { S("app"), &w->app },     { S("method"), &w->method },
+        { S("zone"), &w->zone },   { S("percent"), &w->percent },
+        { S("delay"), &w->delay }, { S("status"), &w->status },
+        { S("for"), &w->length },  { S("component"), &w->component },
     };
     for (size_t i = 0; i < COUNT(row); i++)
         if (str_eq(name, row[i].name))
@@ -176,8 +183,10 @@ int chaos_from_json(struct arena *a, struct json v, struct chaos_fault *ret, str
         int r = json_string(a, key, &name);
         str *to = r < 0 ? NULL : word_called(&words, name);
         if (r >= 0 && !to)
-            return wrong(err, "member", name,
-                         "is none of name, fault, app, method, zone, percent, delay, status, for");
+            return wrong(
+                err, "member", name,
+                "is none of name, fault, app, component, method, zone, percent, delay, status, "
+                "for");
         if (r >= 0 && value.type == JSON_NUMBER)
             *to = value.raw;
         else if (r >= 0)

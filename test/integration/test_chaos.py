@@ -132,6 +132,48 @@ class Chaos(harness.Case):
         for _ in range(20):  # the other instance is asked at once
             self.assertEqual(self.s.get(ORDERS + "/x").body, b"orders a")
 
+    # ---- components ----
+
+    def test_a_store_is_slow_or_fails_and_others_are_not(self):
+        self.s = self.sidecar("caller", resources=[harness.component("db", "state.in-memory"), harness.component("other", "state.in-memory")],
+                              args=["--enable-chaos"])
+        def save(store):
+            return self.s.call("POST", f"/v1.0/state/{store}", json_body=[{"key": "k", "value": 1}]).status
+        self.assertEqual(save("db"), 204)
+        self.add(name="down", fault="error", component="db", method="write")
+        body = self.assertError(self.s.call("POST", "/v1.0/state/db", json_body=[{"key": "k", "value": 2}]), 500,
+                                "ERR_STATE_SAVE")
+        self.assertIn('fault "down" on purpose', body["message"])
+        self.assertEqual([save("other"), self.s.get("/v1.0/state/db/k").body], [204, b"1"])
+        self.add(name="slow", fault="delay", delay="300ms", component="d*")
+        start = time.monotonic()
+        self.assertEqual(self.s.get("/v1.0/state/db/k").body, b"1")
+        self.assertGreaterEqual(time.monotonic() - start, 0.3)
+        self.assertEqual([(c["component"], c["injected"]) for c in self.active().values()], [("db", 1), ("d*", 1)])
+
+    def test_retries_of_a_component_meet_it_anew(self):
+        retries = resource("Resiliency", "more", {
+            "policies": {"retries": {"often": {"policy": "constant", "duration": "1ms", "maxRetries": 50}}},
+            "targets": {"components": {"db": {"outbound": {"retry": "often"}}}}})
+        self.s = self.sidecar("caller", resources=[harness.component("db", "state.in-memory"), retries], args=["--enable-chaos"])
+        self.add(name="some", fault="reset", component="db", percent=50)
+        def met():
+            self.assertEqual(self.s.get("/v1.0/state/db/k").status, 204)
+            return self.active()["some"]["injected"]
+        until("a call has met it", met)
+
+    def test_a_delivery_that_meets_one_is_made_again(self):
+        subscription = resource("Subscription", "placed", {
+            "pubsubname": "bus", "topic": "placed", "routes": {"default": "/placed"}}, version="dapr.io/v2alpha1")
+        app = self.app({"/placed": (200, "")})
+        self.s = self.sidecar("caller", app, resources=[harness.component("bus", "pubsub.sqlite", connectionString=os.path.join(self.directory(), "bus.db")), subscription], args=["--enable-chaos"])
+        self.add(name="lost", fault="error", component="bus", method="deliver")
+        self.assertEqual(self.s.call("POST", "/v1.0/publish/bus/placed", json_body={"n": 1}).status, 204)
+        until("a delivery has met it", lambda: self.active()["lost"]["injected"])
+        self.assertEqual(app.got("/placed"), [])
+        self.assertEqual(self.s.call("DELETE", "/proa/v1/chaos").status, 200)
+        until("the event is here", lambda: app.got("/placed"))
+
     # ---- what never meets one ----
 
     def test_health_feed_and_the_api_itself_are_left_alone(self):

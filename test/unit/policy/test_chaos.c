@@ -61,6 +61,13 @@ TEST(words_become_a_fault_or_say_which_is_wrong)
           { .name = S("x"), .fault = S("reset"), .percent = S("all") },
           "percent \"all\"" },
         { "for ever", { .name = S("x"), .fault = S("reset"), .length = S("61m") }, "at most 1h" },
+        { "component", { .name = S("x"), .fault = S("reset"), .component = S("db") }, NULL },
+        { "component of an app",
+          { .name = S("x"), .fault = S("reset"), .component = S("db"), .app = S("a") },
+          "of components or of calls to apps" },
+        { "component in a zone",
+          { .name = S("x"), .fault = S("reset"), .component = S("db"), .zone = S("a") },
+          "of components or of calls to apps" },
         { "never", { .name = S("x"), .fault = S("reset"), .length = S("0s") }, "for \"0s\"" },
     };
     EACH (row, r) {
@@ -174,6 +181,28 @@ TEST(an_instance_without_a_zone_is_in_none)
     call.zone = S("");
     snprintf(f.zone, sizeof f.zone, "a");
     CHECK(!chaos_fits(&f, &call));
+}
+
+TEST(a_fault_is_of_components_or_of_apps)
+{
+    static const struct {
+        const char *component, *method;
+        struct chaos_call call;
+        bool want;
+    } row[] = {
+        { "db", "", { .component = S("db"), .path = S("get") }, true },
+        { "d*", "get", { .component = S("db"), .path = S("get") }, true },
+        { "*", "write", { .component = S("db"), .path = S("get") }, false },
+        { "bus", "", { .component = S("db"), .path = S("get") }, false },
+        { "", "", { .component = S("db"), .path = S("get") }, false },
+        { "*", "", { .app = S("db"), .path = S("/get") }, false },
+    };
+    EACH (row, r) {
+        struct chaos_fault f = make("x", CHAOS_RESET, 100);
+        snprintf(f.component, sizeof f.component, "%s", r->component);
+        snprintf(f.method, sizeof f.method, "%s", r->method);
+        CHECK_EQ(chaos_fits(&f, &r->call), r->want, "row %td", r - row);
+    }
 }
 
 /* ---- the table ---- */
