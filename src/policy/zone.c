@@ -8,10 +8,13 @@ static const double LOAD_FULL = 0.9;    /* for a level whose next one is far, or
 static const double LOAD_MARGIN = 0.1;  /* this much above the next level is worth staying near */
 static const double LOAD_BAND = 0.05;   /* between giving away and taking back */
 static const double GIVE_FASTEST = .75; /* a level keeps at least that much of its share a second */
-static const double TAKE_BACK = 1.05, KEEP_LEAST = 0.02;
+/* Taking back, a second: the faster the more room there is. */
+static const double TAKE_FASTEST = 1.25, TAKE_PART = 0.15, TAKE_LEAST = 0.005, KEEP_LEAST = 0.02;
 static const double PROBE_FROM = 0.6, PROBE_MOST_AT = 0.8, PROBE_MOST = 0.03;
 static const double RAMP_LEAST = 0.05, HEADROOM_LEAST = 0.05;
-static const double SPARE = 1.4; /* healthy instances without loads are trusted to have that much */
+/* Healthy instances are trusted to do so many times their part: with those that say how loaded they
+ * are, loads decide about the rest. */
+static const double SPARE = 1.4, SPARE_KNOWN = 2;
 static const double SMOOTH_S = 2;
 static const uint64_t PERIOD_NS = SEC(1), HURRY_NS = MS(100), STALE_NS = SEC(30), RAMP_NS = SEC(30);
 
@@ -57,10 +60,10 @@ static size_t level_of(const struct zone_rules *r, str zone, str region)
 
 struct sum { /* of the instances of a zone, or of a level */
     size_t hosts, healthy;
-    size_t usable; /* healthy ones of zones that aren't lost */
-    size_t known;  /* of the usable ones, those of zones whose load is known */
+    size_t known;  /* of the healthy ones, those of zones whose load is known */
     double demand; /* of the known ones: their load is .demand / .known */
-    double warmth; /* 0 … 1, of the warmest zone */
+    double trust;  /* by health: the share of the calls that it may take; of the best zone */
+    double warmth; /* 0 … 1: how far that has grown since it was less; of a zone */
     double load;   /* while counting: the sum over .heard instances */
     size_t heard;
 };
@@ -94,55 +97,48 @@ static void follow_load(struct zone_past *p, const struct sum *s, uint64_t since
         p->demand += part * (demand - p->demand);
         p->heard_ns = now_ns;
     }
-    if (p->lost || now_ns > p->heard_ns + STALE_NS)
+    if (!s->healthy || now_ns > p->heard_ns + STALE_NS)
         p->heard_ns = 0;
 }
 
-/* A zone whose instances have all gone is lost as well, and comes back like one. */
-static void follow_health(struct zone_past *p, const struct sum *s, uint64_t now_ns)
+/* Trust goes at once and comes back slowly. A zone whose instances have all gone is lost like one
+ * where none is healthy. */
+static void follow_health(struct zone_past *p, struct sum *s, double ramps)
 {
-    p->seen = p->seen || s->hosts;
-    bool lost = p->seen && (!s->healthy || s->healthy * 2 < s->hosts);
-    if (p->lost && !lost)
-        p->back_ns = now_ns;
-    p->lost = lost;
-}
-
-static double warmth(struct zone_past *p, uint64_t ramp_ns, uint64_t now_ns)
-{
-    double w =
-        p->back_ns ? (double)(now_ns - p->back_ns) / (double)(ramp_ns ? ramp_ns : RAMP_NS) : 1;
-    if (w < 1)
-        return w < RAMP_LEAST ? RAMP_LEAST : w;
-    p->back_ns = 0;
-    return 1;
+    if (!s->healthy) {
+        p->seen = p->seen || s->hosts;
+        p->trust = 0;
+        return;
+    }
+    double fit = fmin(1, SPARE_KNOWN * (double)s->healthy / (double)s->hosts);
+    p->trust = p->seen ? fmin(fit, fmax(p->trust + ramps, RAMP_LEAST)) : fit;
+    p->seen = true;
+    s->trust = p->trust;
+    s->warmth = p->trust / fit;
 }
 
 static void add_up(struct sum *level, const struct sum *zone)
 {
     level->hosts += zone->hosts;
     level->healthy += zone->healthy;
-    level->usable += zone->usable;
     level->known += zone->known;
     level->demand += zone->demand;
-    if (zone->usable && zone->warmth > level->warmth)
-        level->warmth = zone->warmth;
+    level->trust = fmax(level->trust, zone->trust);
 }
 
 static void take_stock(struct zones *z, struct tally *t, const struct zone_rules *rules,
                        const struct zone_map *map, uint64_t now_ns)
 {
     uint64_t since_ns = z->updated_ns ? now_ns - z->updated_ns : 0;
+    double ramps = (double)since_ns / (double)(rules->ramp_ns ? rules->ramp_ns : RAMP_NS);
     t->n = zone_map_count(map);
     t->unwell = rules->unwell;
     for (size_t i = 0; i < t->n; i++) {
         struct sum *s = &t->zone[i];
         struct zone_past *p = &z->past[i];
-        follow_health(p, s, now_ns);
+        follow_health(p, s, ramps);
         follow_load(p, s, since_ns, now_ns);
-        s->warmth = warmth(p, rules->ramp_ns, now_ns);
-        s->usable = p->lost ? 0 : s->healthy;
-        s->known = p->heard_ns ? s->usable : 0;
+        s->known = p->heard_ns ? s->healthy : 0;
         s->demand = s->known ? p->demand : 0;
         t->level_of[i] =
             level_of(rules, zone_map_zone(map, (uint8_t)i), zone_map_region(map, (uint8_t)i));
@@ -164,7 +160,7 @@ static size_t next_usable(const struct tally *t, size_t level)
 {
     do
         level++;
-    while (level < ZONE_LEVELS && !t->level[level].usable);
+    while (level < ZONE_LEVELS && !t->level[level].healthy);
     return level;
 }
 
@@ -180,14 +176,20 @@ static double load_limit(const struct tally *t, size_t next, double next_limit)
     return fmax(low, fmin(there + LOAD_MARGIN, next_limit));
 }
 
-static void follow_keep(double *keep, const struct sum *level, double limit, double seconds)
+/* What instances did that are gone now the others can't do: that is known before it is felt. Else
+ * loads are followed slowly, for they are old when they are heard. */
+static void follow_keep(double *keep, const struct sum *level, double limit, bool shrunk,
+                        double seconds)
 {
     double load = 0;
     bool known = load_of(level, &load);
-    if (known && load > limit)
-        *keep *= pow(fmax(GIVE_FASTEST, limit / load), fmin(seconds, 1));
-    else if (!known || load < limit - LOAD_BAND)
-        *keep *= pow(TAKE_BACK, fmin(seconds, 60));
+    if (known && load > limit) {
+        *keep *= shrunk ? limit / load : pow(fmax(GIVE_FASTEST, limit / load), fmin(seconds, 1));
+    } else if (!known || load < limit - LOAD_BAND) {
+        double room = known && load > 0 ? (limit - LOAD_BAND) / load : INFINITY;
+        *keep *= pow(fmin(TAKE_FASTEST, 1 + TAKE_PART * (room - 1)), fmin(seconds, 60));
+        *keep += TAKE_LEAST * fmin(seconds, 1);
+    }
     *keep = fmin(1, fmax(KEEP_LEAST, *keep));
 }
 
@@ -198,8 +200,10 @@ static void follow_keeps(struct zones *z, const struct tally *t, double seconds)
     double limit = INFINITY;
     for (size_t level = ZONE_LEVELS; level-- > 0;) {
         double l = load_limit(t, next, limit);
-        follow_keep(&z->keep[level], &t->level[level], l, seconds);
-        if (!t->level[level].usable)
+        size_t healthy = t->level[level].healthy;
+        follow_keep(&z->keep[level], &t->level[level], l, healthy < z->healthy[level], seconds);
+        z->healthy[level] = healthy;
+        if (!healthy)
             continue;
         next = level;
         limit = l;
@@ -222,10 +226,10 @@ static double probes(const struct tally *t, size_t level)
 static double capacity(const struct zones *z, const struct tally *t, size_t level)
 {
     const struct sum *s = &t->level[level];
-    if (!s->usable)
+    if (!s->healthy)
         return 0;
-    double c = s->known ? 1 : fmin(1, SPARE * (double)s->usable / (double)s->hosts);
-    return fmin(c * s->warmth * z->keep[level], 1 - probes(t, level));
+    double most = s->known ? 1 : SPARE * (double)s->healthy / (double)s->hosts;
+    return fmin(fmin(most, s->trust), fmin(z->keep[level], 1 - probes(t, level)));
 }
 
 /* ---- weights ---- */
@@ -248,7 +252,7 @@ static void share_level(struct shares *s, const struct tally *t, size_t level, d
     double weight[ZONES_MAX], sum = 0;
     for (size_t i = 0; i < t->n; i++) {
         bool in = t->level_of[i] == level;
-        weight[i] = in ? (double)t->zone[i].usable * t->zone[i].warmth * headroom(t, i) : 0;
+        weight[i] = in ? (double)t->zone[i].healthy * t->zone[i].warmth * headroom(t, i) : 0;
         sum += weight[i];
     }
     for (size_t i = 0; i < t->n && sum > 0; i++)
@@ -256,15 +260,11 @@ static void share_level(struct shares *s, const struct tally *t, size_t level, d
     s->sum += sum > 0 ? take : 0;
 }
 
-/* No zone is fit to be used: whoever is healthy, and if nobody is, everybody. */
-static bool share_rest(struct shares *s, const struct tally *t)
+/* Nobody is healthy: everybody. */
+static void share_in_panic(struct shares *s, const struct tally *t)
 {
-    bool panic = true;
     for (size_t i = 0; i < t->n; i++)
-        panic = panic && !t->zone[i].healthy;
-    for (size_t i = 0; i < t->n; i++)
-        s->sum += s->zone[i] = (double)(panic ? t->zone[i].hosts : t->zone[i].healthy);
-    return panic;
+        s->sum += s->zone[i] = (double)t->zone[i].hosts;
 }
 
 static void put_zone(struct zone_weights *w, const struct shares *s, size_t zone, double *before)
@@ -308,7 +308,9 @@ void zones_update(struct zones *z, const struct zone_rules *rules, const struct 
         rest -= take;
     }
     z->updated_ns = now_ns;
-    *ret = (struct zone_weights){ .panic = n && s.sum <= 0 && share_rest(&s, &t) };
+    *ret = (struct zone_weights){ .panic = n && s.sum <= 0 };
+    if (ret->panic)
+        share_in_panic(&s, &t);
     put_weights(ret, &s, &t);
 }
 

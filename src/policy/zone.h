@@ -6,8 +6,8 @@
  * Levels: the own zone; zones that the rules name, in their order; the rest of the region; regions
  * that the rules name, in their order; all others. Calls go to the first level as far as it has
  * capacity, the rest to the next one, and so on.
- *   By health: a zone with less than half of its instances healthy gets nothing, from one moment to
- *   the next. When it is back its share grows over ramp_ns.
+ *   By health: a zone with less than half of its instances healthy gets less in proportion, one
+ *   without any gets nothing, from one moment to the next. What comes back grows over ramp_ns.
  *   By load: a level keeps all calls while its load is low, or not much above that of the next one;
  *   above that it gives some away each second until it isn't, and takes them back more slowly.
  *   Without loads (daprd doesn't tell any) it gives away in proportion to what isn't healthy.
@@ -47,14 +47,15 @@ struct zone_weights {
 struct zone_past {     /* of one zone */
     double demand;     /* load × healthy instances, smoothed */
     uint64_t heard_ns; /* demand is from then; 0 = unknown */
-    uint64_t back_ns;  /* 0 = fully warm */
-    bool seen, lost;
+    double trust;      /* the share of the calls that it may take by health */
+    bool seen;
 };
 
 struct zones {
     struct zone_past past[ZONES_MAX];
     double keep[ZONE_LEVELS]; /* share of the calls that reach a level which it keeps */
-    uint64_t updated_ns;      /* 0 = never */
+    size_t healthy[ZONE_LEVELS];
+    uint64_t updated_ns; /* 0 = never */
 };
 
 void zones_init(struct zones *z);

@@ -256,6 +256,74 @@ TEST(half_of_a_zone_goes_and_the_rest_is_not_crushed)
     CHECK(share(&f, a, a) > 0.4, "%f", share(&f, a, a));
 }
 
+/* So many of the ten instances of zone a are healthy; what it gets, by what its callers know. */
+static double share_with(size_t healthy, bool silent)
+{
+    struct fleet f = { .now = SEC(1000), .silent = silent };
+    zone_map_init(&f.map);
+    add_zone(&f, S("a"), S(""), 10);
+    add_zone(&f, S("b"), S(""), 10);
+    f.offered[f.zone[0]] = f.offered[f.zone[1]] = 2;
+    run(&f, 20);
+    for (size_t i = healthy; i < 10; i++)
+        f.host[i].healthy = false;
+    tick(&f);
+    zone_map_done(&f.map);
+    return share(&f, f.zone[0], f.zone[0]);
+}
+
+TEST(zone_gets_less_in_proportion_to_who_is_healthy_there)
+{
+    double before = 1;
+    for (size_t healthy = 10; healthy <= 10; healthy--) {
+        double part = (double)healthy / 10;
+        double known = share_with(healthy, false), silent = share_with(healthy, true);
+        CHECK(fabs(silent - fmin(1, 1.4 * part)) < 0.02, "%zu of 10: %f", healthy, silent);
+        CHECK(known <= fmin(1, 2 * part) + 0.01, "%zu of 10: %f", healthy, known);
+        CHECK(known >= fmin(1, part), "%zu of 10: %f", healthy, known);
+        CHECK(known > before - 0.35, "%zu of 10: %f, one more %f", healthy, known, before);
+        before = known;
+    }
+}
+
+/* 12 of 20 instances are left, and there are calls for 11: none of them may be idle. */
+TEST(less_than_half_of_a_zone_still_works_where_the_rest_is_short)
+{
+    struct fleet f = { .now = SEC(1000) };
+    zone_map_init(&f.map);
+    add_zone(&f, S("a"), S(""), 10);
+    add_zone(&f, S("b"), S(""), 10);
+    uint8_t a = f.zone[0], b = f.zone[1];
+    f.offered[a] = f.offered[b] = 5.5;
+    run(&f, 20);
+    for (size_t i = 4; i < 10; i++)
+        f.host[i].healthy = false;
+    f.host[10].healthy = f.host[11].healthy = false;
+    run(&f, 1);
+    CHECK(load(&f, a) < 1.1 && load(&f, b) < 1.1, "%f %f at once", load(&f, a), load(&f, b));
+    run(&f, 30);
+    CHECK(load(&f, a) < 1 && load(&f, b) < 1, "%f %f", load(&f, a), load(&f, b));
+    zone_map_done(&f.map);
+}
+
+TEST(zone_takes_its_calls_back_soon_after_a_spike)
+{
+    static const double spike[] = { 3, 6, 20 };
+    EACH (spike, times) {
+        struct fleet f = fleet_of_three(0.6);
+        uint8_t a = f.zone[0];
+        int seconds = 0;
+        f.offered[a] = *times; /* of two instances */
+        run(&f, 30);
+        f.offered[a] = 0.6;
+        for (; away(&f, a) > 0.02 && seconds < 100; seconds++) {
+            tick(&f);
+            CHECK(load(&f, a) < 0.6, "%f after %d s", load(&f, a), seconds);
+        }
+        CHECK(seconds <= 8, "%d s after %.0f", seconds, *times);
+    }
+}
+
 TEST(flapping_zone_is_not_trusted)
 {
     struct fleet f = fleet_of_three(1.0);
