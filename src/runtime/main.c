@@ -111,10 +111,8 @@ static void on_second_signal(int signal)
 /* The grace period as a whole, whatever hangs: the contract's exit status for that is 1. */
 static void *watch_grace(void *arg)
 {
-    const struct options *o = arg;
-    struct timespec t = { .tv_sec = (time_t)o->graceful_seconds };
-    if (options_given(o, "dapr-block-shutdown-duration"))
-        t.tv_sec += (time_t)(o->block_shutdown / (int64_t)SEC(1)) + 1;
+    struct timespec t = { .tv_sec =
+                              (time_t)(uintptr_t)arg }; /* all it has: nothing outlives main() */
     nanosleep(&t, NULL);
     log_error(RUNTIME_SCOPE, "Graceful shutdown timeout exceeded, forcing shutdown");
     _exit(1);
@@ -127,8 +125,12 @@ static void begin_grace(const struct options *o, const sigset_t *signals)
     sigaction(SIGTERM, &again, NULL);
     sigaction(SIGINT, &again, NULL);
     pthread_sigmask(SIG_UNBLOCK, signals, NULL);
+    int64_t seconds = o->graceful_seconds;
+    if (options_given(o, "dapr-block-shutdown-duration"))
+        seconds += o->block_shutdown / (int64_t)SEC(1) + 1;
     pthread_t thread;
-    if (o->graceful_seconds > 0 && pthread_create(&thread, NULL, watch_grace, (void *)o) == 0)
+    if (o->graceful_seconds > 0 &&
+        pthread_create(&thread, NULL, watch_grace, (void *)(uintptr_t)seconds) == 0)
         pthread_detach(thread);
 }
 
