@@ -38,11 +38,12 @@ def chosen(only):
     if not only:
         return suites.ALL
     names = only.split(",")
-    unknown = set(names) - {s.name for s in suites.ALL}
+    every = suites.ALL + suites.ON_DEMAND
+    unknown = set(names) - {s.name for s in every}
     if unknown:
-        known = ", ".join(s.name for s in suites.ALL)
+        known = ", ".join(s.name for s in every)
         sys.exit(f"run_tests.py: no suite '{', '.join(sorted(unknown))}'; there are: {known}")
-    return [s for s in suites.ALL if s.name in names]
+    return [s for s in every if s.name in names]
 
 
 def tally(results):
@@ -96,7 +97,9 @@ def main():
     args = arguments()
     if args.list:
         for suite in suites.ALL:
-            print(f"{suite.name:10} {suite.about}")
+            print(f"{suite.name:18}{suite.about}")
+        for suite in suites.ON_DEMAND:
+            print(f"{suite.name:18}{suite.about} (with --only)")
         return 0
     root = Path(__file__).resolve().parent.parent
     os.chdir(root)

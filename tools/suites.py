@@ -5,7 +5,7 @@ import shutil
 import sys
 from collections import namedtuple
 
-from testrun import FAILED, PASSED, SKIPPED, Build, command, Result
+from testrun import FAILED, PASSED, SANITIZERS, SKIPPED, Build, command
 
 Suite = namedtuple("Suite", "name about run")
 
@@ -226,6 +226,27 @@ def tidy(machine):
     return [made, machine.step("clang-tidy", args, 900, "gates")]
 
 
+def sanitized_integration(machine):
+    """The integration tests with the sanitizers' sidecar; what measures memory is left out."""
+    build, tests = clang_build(machine), Build(machine, "test", ["--buildtype=debugoptimized"])
+    wrong = build.configure() or tests.configure()
+    if wrong:
+        return [wrong]
+    made = build.make(["src/cli/proa"])
+    made.name = "build with clang"
+    grpc_python(machine)
+    h2spec(machine)
+    env = {
+        "PROA": str(build.dir / "src" / "cli" / "proa"),
+        "PROA_SANITIZED": "1",
+        "ASAN_OPTIONS": SANITIZERS["ASAN_OPTIONS"] + ":detect_stack_use_after_return=1",
+    }
+    chosen = tests.tests(lambda t: suite_of(t) == "integration" and not tests.program(t))
+    for test in chosen:
+        test["env"] = {**test["env"], **env}
+    return [made] + tests.run(chosen, slower=4)
+
+
 ALL = [
     Suite("gates", "layers, banned calls, sizes, CO, format, and that each of them bites", gates),
     Suite("test", "every test, built with gcc", normal),
@@ -236,3 +257,7 @@ ALL = [
     Suite("fuzz", "each fuzzer for a moment", fuzz),
     Suite("tidy", "clang-tidy over the sources", tidy),
 ]
+ON_DEMAND = [
+    Suite("asan-integration", "integration tests with a sidecar under ASan and UBSan: 10 minutes",
+          sanitized_integration),
+]  # fmt: skip

@@ -508,6 +508,11 @@ class Case(unittest.TestCase):
                          env=env)
         return a, b
 
+    def assertMemory(self, grown, most):
+        """At most so much more memory; a sidecar under sanitizers needs more of its own."""
+        if not os.environ.get("PROA_SANITIZED"):
+            self.assertLessEqual(grown, most)
+
     def assertError(self, answer, status, tag, message=None):
         self.assertEqual((answer.status, answer.headers.get("content-type", "")[:16]),
                          (status, "application/json"), answer)

@@ -149,7 +149,7 @@ class Grpc(CryptoCase):
         sealed = self.stream("EncryptAlpha1", [field(1, self.ENCRYPT)] +
                              [field(2, field(1, piece) + field(2, i)) for i in range(640)])
         self.assertGreater(len(sealed), 40 << 20)
-        self.assertLess(self.s.rss() - before, 16 << 20)
+        self.assertMemory(self.s.rss() - before, 16 << 20)
 
     def refused(self, method, messages):
         with self.assertRaises(grpc.RpcError) as e:

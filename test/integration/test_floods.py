@@ -150,7 +150,7 @@ class Flood(harness.Case):
         self.assertIsNone(others.wrong)
         grown = peak.grown()[0]
         print(f"\n    [{self._testMethodName}] +{grown / MIB:.1f} MiB", end=" ", flush=True)
-        self.assertLess(grown, most)
+        self.assertMemory(grown, most)
 
     def ends(self, client, pieces):
         """Sends until the connection is over; says why it ended."""

@@ -336,7 +336,7 @@ class ManyStreams(GrpcCase):
         grown = [(s.rss() - before) / 2**20 for s, before in zip((callee, caller), idle)]
         print(f"{n} open streams through two sidecars: +{grown[0]:.1f} and +{grown[1]:.1f} MiB (at most {mib} in each)",
               file=sys.stderr)
-        self.assertLessEqual(max(grown), mib)
+        self.assertMemory(max(grown), mib)
         for _ in range(n):
             app.echo.gate.release()
         for s in streams:

@@ -225,7 +225,7 @@ class Memory(Robust):
             for s in socks:
                 s.close()
             for g in grown:
-                self.assertLess(g, 10 * MIB)
+                self.assertMemory(g, 10 * MIB)
 
     def test_ten_thousand_idle_connections_cost_at_most_8_kib_each(self):
         n = 10000
@@ -246,7 +246,7 @@ class Memory(Robust):
             self.assertIn(b" 204 ", c.recv(4096))
         each = (settle(s) - before) / n
         self.say(f"{each / 1024:.2f} KiB each")
-        self.assertLessEqual(each, 8192)
+        self.assertMemory(each, 8192)
         self.assertEqual(s.get("/v1.0/healthz").status, 204)
 
     def test_a_thousand_uploads_of_a_mebibyte_stay_within_64_mib(self):
@@ -270,7 +270,7 @@ class Memory(Robust):
                      + ", ".join(f"+{g / MIB:.1f} MiB" for g in grown))
             self.assertEqual((done, failed), (n, 0))
             for g in grown:
-                self.assertLess(g, 64 * MIB)
+                self.assertMemory(g, 64 * MIB)
 
     def test_memory_comes_back_after_large_requests(self):
         app = self.app()
@@ -282,7 +282,7 @@ class Memory(Robust):
             self.assertEqual(s.post("/v1.0/invoke/me/method/m", body).status, 200)
         grown = settle(s) - before
         self.say(f"{grown / MIB:.1f} MiB after 100 requests of 3 MiB")
-        self.assertLess(grown, 50 * MIB)
+        self.assertMemory(grown, 50 * MIB)
 
 
 class SlowReader:
