@@ -66,6 +66,7 @@ struct blocks {
     size_t n_endpoints;
     bool ask_app;         /* GET /dapr/subscribe is wanted */
     bool trace_zero;      /* events without a context carry all-zero ids, not empty ones */
+    atomic_bool leaving;  /* the end has been asked for: callers are to go elsewhere */
     atomic_bool draining; /* deliveries are being stopped: no further retry of one */
     struct app *app;      /* NULL without an app port */
     struct invoker *invoker;

@@ -5,6 +5,7 @@
 #include "block/invoke.h"
 #include "block/pipeline.h"
 #include "block/relay.h"
+#include "block/traffic.h"
 #include "block/words.h"
 #include "http/memory.h"
 #include "telemetry/http_labels.h"
@@ -274,7 +275,7 @@ static int for_app(struct arena *a, struct http_headers *h)
     return r;
 }
 
-/* To another sidecar: how busy the app is. */
+/* To another sidecar: how busy the app is, and that it's about to end. */
 static void tell_load(struct app *a, const struct http_exchange *x, struct answer *answer)
 {
     if (!http_headers_has(&x->req.headers, S(DIRECT_HEADER)))
@@ -282,6 +283,8 @@ static void tell_load(struct app *a, const struct http_exchange *x, struct answe
     str load = arena_printf(x->arena, "%u", admit_load(a->admit));
     if (load.p) /* without memory the caller knows a little less */
         (void)http_headers_set(&answer->headers, S(LOAD_HEADER), load);
+    if (a->blocks && atomic_load_explicit(&a->blocks->leaving, memory_order_relaxed))
+        (void)http_headers_set(&answer->headers, S(DRAINING_HEADER), S("1"));
 }
 
 /* Its answer lasts for as long as somebody listens. */

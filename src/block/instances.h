@@ -58,12 +58,21 @@ struct peer {
     _Atomic uint32_t waiting;             /* of these, those whose answer should come soon */
     _Atomic uint32_t load;                /* permille, as it reports itself … */
     _Atomic uint64_t load_ns;             /* … at that time */
-    _Atomic uint64_t progress_ns;         /* the last answer, or when the first of .waiting began */
-    _Atomic uint64_t latency_ns;          /* moving average of its good answers */
-    struct refusals refusals;             /* calls that it has turned away lately */
+    _Atomic uint64_t draining_ns; /* when it last said that it is about to stop; 0 = never */
+    _Atomic uint64_t progress_ns; /* the last answer, or when the first of .waiting began */
+    _Atomic uint64_t latency_ns;  /* moving average of its good answers */
+    struct refusals refusals;     /* calls that it has turned away lately */
     _Atomic uint64_t calls, failed, ejections;
     struct outlier health;
 };
+
+/* It will be gone from the registry, or be another program at the same address, before that ends.
+ */
+static inline bool peer_is_draining(const struct peer *p, uint64_t now_ns)
+{
+    uint64_t since = atomic_load_explicit(&p->draining_ns, memory_order_relaxed);
+    return since && now_ns - since < SEC(10);
+}
 
 /* An app that we call. */
 struct upstream {

@@ -8,16 +8,18 @@
 
 static str state_of(const struct peer *p, uint64_t now_ns)
 {
-    switch (outlier_state(&traffic_defaults()->outlier, &p->health, now_ns)) {
+    enum outlier_state state = outlier_state(&traffic_defaults()->outlier, &p->health, now_ns);
+    switch (state) {
     case OUTLIER_EJECTED:
     case OUTLIER_PROBE_DUE:
         return S("ejected");
     case OUTLIER_SLOW_START:
-        return S("slow-start");
     case OUTLIER_IN:
         break;
     }
-    return S("ok");
+    return peer_is_draining(p, now_ns)   ? S("draining")
+           : state == OUTLIER_SLOW_START ? S("slow-start")
+                                         : S("ok");
 }
 
 /* ---- the feed ---- */

@@ -38,6 +38,7 @@ static void look(const struct fleet *f, uint64_t now, struct choice_instance *re
             .utilisation = fresh ? GET(p->load) : 0,
             .zone_weight = GET(p->zone_weight),
             .zone = p->zone_hash,
+            .draining = peer_is_draining(p, now),
         };
     }
 }
@@ -137,6 +138,8 @@ static void learn(struct peers *p, const struct traffic_rule *rule, struct peer 
         SET(peer->load, (uint32_t)asked->load);
         SET(peer->load_ns, now);
     }
+    if (asked->draining)
+        SET(peer->draining_ns, now);
     if (asked->shed)
         refusals_add(&peer->refusals, GET(peer->up->median_ns), now);
     _Atomic uint64_t *zone_calls = atomic_load_explicit(&peer->zone_calls, memory_order_relaxed);

@@ -14,6 +14,7 @@ struct peer_asked { /* what asking one has shown */
     bool unsent;    /* nothing was sent: another may be asked */
     bool gone;      /* nobody of that app is at the address any more */
     bool shed;      /* refused by overload control before anything was done */
+    bool draining;  /* it is about to stop */
     bool beaten;    /* a copy at another instance was faster: that one's answer counts */
     bool failed;    /* it failed, and a copy's answer counts */
     int load;       /* utilisation that it reported, permille; negative = none */

@@ -131,6 +131,14 @@ int traffic_take_load(struct http_headers *answer)
     return ok ? (int)load : -1;
 }
 
+bool traffic_take_draining(struct http_headers *answer)
+{
+    bool is = http_headers_has(answer, S(DRAINING_HEADER));
+    if (is)
+        http_headers_remove(answer, S(DRAINING_HEADER));
+    return is;
+}
+
 bool traffic_was_shed(const struct http_headers *answer)
 {
     str why = http_headers_get(answer, S(SHED_HEADER));

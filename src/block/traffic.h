@@ -32,5 +32,8 @@ void traffic_answer(const struct traffic_call *c, uint64_t chosen, struct http_h
 /* What sidecars say to each other in an answer's headers (context.h). The utilisation that an
  * answer reports, taken out of its headers, or that a refusal tells; -1 = none. */
 int traffic_take_load(struct http_headers *answer);
+/* The answer of one that is about to stop says so: no further call goes there. */
+#define DRAINING_HEADER "proa-draining"
+bool traffic_take_draining(struct http_headers *answer);
 /* Whether it was shed there so that another instance may take it. */
 bool traffic_was_shed(const struct http_headers *answer);

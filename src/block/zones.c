@@ -66,14 +66,15 @@ static struct zoned *zoned_of(struct upstream *u)
 }
 
 /* Returns what changes when an instance comes, goes, falls ill or recovers. */
-static uint64_t look(struct zoning *z, struct peer *const *peer, size_t n, struct zone_host *ret)
+static uint64_t look(struct zoning *z, struct peer *const *peer, size_t n, uint64_t now_ns,
+                     struct zone_host *ret)
 {
     uint64_t all = n;
     for (size_t i = 0; i < n; i++) {
         struct peer *p = peer[i];
         ret[i] = (struct zone_host){
             .zone = zone_map_index(&z->map, str_c(p->zone), str_c(p->region)),
-            .healthy = !GET(p->health.until_ns),
+            .healthy = !GET(p->health.until_ns) && !peer_is_draining(p, now_ns),
             .load = GET(p->load),
             .load_ns = GET(p->load_ns),
         };
@@ -125,7 +126,7 @@ void zones_weigh(void *arg, struct upstream *u, const struct traffic_rule *rule,
     struct zone_host host[INSTANCES_MAX];
     if (!d)
         return;
-    uint64_t health = look(z, peer, n, host);
+    uint64_t health = look(z, peer, n, now_ns, host);
     if (zones_due(&d->zones, health != d->health, now_ns)) {
         const struct zone_rules rules = {
             .zone = str_c(z->zone),

@@ -32,12 +32,13 @@ static uint32_t weight_of(const struct outlier_config *o, const struct choice_in
     return (i->zone_weight * outlier_weight(o, i->health, now_ns) + 999) / 1000;
 }
 
+/* Those that are in service, or of these the ones that are about to stop. */
 static size_t gather(const struct outlier_config *o, const struct choice_instance *v, size_t n,
-                     uint64_t now_ns, struct candidates *c)
+                     bool draining, uint64_t now_ns, struct candidates *c)
 {
     size_t serving = 0;
     for (size_t i = 0; i < n; i++) {
-        if (!in_service(&v[i]))
+        if (!in_service(&v[i]) || v[i].draining != draining)
             continue;
         serving++;
         if (!v[i].tried)
@@ -53,6 +54,14 @@ static void gather_ejected(const struct choice_instance *v, size_t n, bool unrea
     for (size_t i = 0; i < n; i++)
         if (!in_service(&v[i]) && !v[i].tried && flag(&v[i].health->unreachable) == unreachable)
             add(c, i, v[i].zone_weight);
+}
+
+static size_t n_draining(const struct choice_instance *v, size_t n)
+{
+    size_t draining = 0;
+    for (size_t i = 0; i < n; i++)
+        draining += v[i].draining;
+    return draining;
 }
 
 static size_t due_probe(const struct outlier_config *o, const struct choice_instance *v, size_t n,
@@ -127,11 +136,13 @@ size_t choose(const struct choice_call *call, const struct choice_instance *v, s
     const struct outlier_config *o = &call->rule->outlier;
     struct candidates c = { .n = 0 };
     PRE(n <= CHOICE_MAX);
-    size_t serving = gather(o, v, n, now_ns, &c);
-    *ret_panic = serving * 100 < n * o->panic_percent;
+    size_t serving = gather(o, v, n, false, now_ns, &c);
+    *ret_panic = serving < n && serving * 100 < (n - n_draining(v, n)) * o->panic_percent;
     size_t probe = serving < n && !call->retry ? due_probe(o, v, n, now_ns) : n;
     if (probe < n)
         return probe;
+    if (!c.n)
+        (void)gather(o, v, n, true, now_ns, &c);
     if (*ret_panic || !c.n)
         gather_ejected(v, n, false, &c);
     if (!c.n)
@@ -144,6 +155,6 @@ size_t choose_other(const struct traffic_rule *rule, const struct choice_instanc
 {
     struct candidates c = { .n = 0 };
     PRE(n <= CHOICE_MAX);
-    (void)gather(&rule->outlier, v, n, now_ns, &c);
+    (void)gather(&rule->outlier, v, n, false, now_ns, &c);
     return c.n ? c.at[by_load(v, &c, random)] : n;
 }

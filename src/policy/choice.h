@@ -1,11 +1,11 @@
 /* choice.h — which instance of an app gets a call: pure, over plain numbers.
  *
- * In service are those that aren't ejected; one whose ejection is over gets the next call as its
- * probe. When fewer than the rule's panic share are in service, ejection is likely wrong about
- * whose fault it is, and all that can be reached are used. Of these the one where the session
- * sticks, else the key's (consistent hashing with bounded loads), else by the rule's balance.
- * Weights are those of slow start times the zone's; which zone
- * gets the call is by weight alone, load decides within it.
+ * In service are those that aren't ejected, nor about to stop; one whose ejection is over gets the
+ * next call as its probe. When fewer than the rule's panic share are in service, ejection is likely
+ * wrong about whose fault it is, and all that can be reached are used. Of these the one where the
+ * session sticks, else the key's (consistent hashing with bounded loads), else by the rule's
+ * balance. Weights are those of slow start times the zone's; which zone gets the call is by weight
+ * alone, load decides within it.
  *
  * Owner:  the caller's frame.   Thread: any; numbers may change meanwhile, a choice is as good as
  * what was read.   Failure: none.   Limit: CHOICE_MAX instances. Clock and dice are passed in. */
@@ -23,6 +23,7 @@ struct choice_instance {
     uint32_t zone_weight; /* 0 … 1000; 0 = only if there is nobody else */
     uint32_t zone;        /* any number; load is compared within a zone */
     bool tried;           /* by this call already: not again */
+    bool draining;        /* about to stop: only if there is nobody else */
 };
 
 struct choice_call {

@@ -647,6 +647,7 @@ size_t runtime_stop(struct runtime *r)
         return 0;
     int64_t seconds = r->options->graceful_seconds;
     atomic_store(&r->leaving, true); /* not ready */
+    atomic_store(&r->blocks.leaving, true);
     (void)worker_run(worker_at(0), "leave", leave_step, r);
     if (r->app)
         sleep_end(&r->app->sleep);

@@ -256,6 +256,33 @@ class Traffic(harness.Case):
         self.assertEqual((r.status, r.headers["proa-shed"], r.headers["retry-after"]), (503, "limit", "1"))
         self.assertEqual(sum(self.count()) - before, 2)
 
+    def test_one_that_drains_is_left_at_once_and_serves_what_still_comes(self):
+        self.config = self.hosts_config()
+        self.instances = [Instance(self, f"i{k}") for k in range(2)]
+        block = ["--dapr-block-shutdown-duration", "180s"]
+        self.sidecars = [self.sidecar("orders", i.app, config=self.config, args=args)
+                         for i, args in zip(self.instances, (block, []))]
+        self.caller = self.sidecar("caller", config=self.config)
+        self.load(20)
+        one, i = self.sidecars[0], self.instances[0]
+        one.send_signal(signal.SIGTERM)
+        one.wait_log("Blocking graceful shutdown")
+        states = lambda: {x["address"].rsplit(":", 1)[1]: x["state"] for x in self.feed()["instances"]}
+        port = str(one.internal)
+        answers = []
+
+        def is_left():
+            answers.extend(self.load(4))
+            return states().get(port, "draining") == "draining"
+        until("it is left", is_left)
+        before = i.calls()
+        answers += self.load(100)
+        self.assertEqual(i.calls(), before)
+        self.assertEqual({r.status for r in answers}, {200})
+        self.assertFalse([r for r in answers if "proa-draining" in r.headers])
+        one.expect = -signal.SIGKILL
+        one.send_signal(signal.SIGKILL)
+
     def test_split_and_mirror(self):
         self.fleet(1, [traffic(apps=["orders"], split=[{"app": "orders", "weight": 80}, {"app": "next", "weight": 20}],
                                mirror={"app": "shadow", "percent": 50, "maxConcurrent": 100})])

@@ -6,7 +6,7 @@
 #include "fixture.h"
 
 /* An app of three instances, and what each of them says to a call. */
-enum says { GOOD, ERROR, NOT_FOUND_404, DEAD, BROKEN, SHED, LEFT };
+enum says { GOOD, ERROR, NOT_FOUND_404, DEAD, BROKEN, SHED, LEFT, LAST };
 
 struct box {
     struct fixture f;
@@ -51,6 +51,9 @@ CO static int answer(void *arg, struct peer *peer, struct peer_asked *ret,
         ret->shed = true;
         ret->load = 1000;
         return fail(err, UNKNOWN, NULL, "it answered 503");
+    case LAST:
+        ret->draining = true;
+        return 0;
     case LEFT:
         return fail(err, CANCELLED, NULL, "the caller has left");
     }
@@ -211,6 +214,18 @@ TEST_LOOP(who_turns_calls_away_is_not_asked_more_for_it)
     for (int i = 0; i < 60; i++)
         (void)call(&b, false, &err);
     CHECK(b.asked[0] > 0 && b.asked[0] < 10, "%u of 60", b.asked[0]);
+    box_close(&b);
+}
+
+TEST_LOOP(who_is_about_to_stop_is_asked_no_more)
+{
+    struct box b;
+    struct error err;
+    box_open(&b);
+    b.says[1] = LAST;
+    for (int i = 0; i < 200; i++)
+        CHECK_OK(call(&b, false, &err));
+    CHECK_EQ(b.asked[1], 1);
     box_close(&b);
 }
 

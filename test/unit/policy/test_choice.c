@@ -67,6 +67,28 @@ static void eject(struct box *b, size_t i, bool unreachable)
     b->health[i].unreachable = unreachable;
 }
 
+TEST(one_that_is_about_to_stop_gets_no_further_call)
+{
+    struct box b;
+    int hits[N + 1];
+    open(&b, N);
+    b.v[0].draining = b.v[1].draining = b.v[2].draining = true;
+    b.v[0].in_flight = b.v[1].in_flight = 0;
+    b.v[3].in_flight = b.v[4].in_flight = 100;
+    count(&b, 1000, hits);
+    CHECK_EQ(hits[3] + hits[4], 1000);
+    CHECK(!b.panic, "it isn't the fault of those that are left");
+    b.call.sticky = b.v[0].hash; /* its session goes on elsewhere */
+    count(&b, 100, hits);
+    CHECK_EQ(hits[0], 0);
+    b.call = (struct choice_call){ .key = 7 };
+    count(&b, 100, hits);
+    CHECK_EQ(hits[3] + hits[4], 100);
+    b.v[3].draining = b.v[4].draining = true; /* all of them: it still serves */
+    count(&b, 100, hits);
+    CHECK_EQ(hits[N], 0);
+}
+
 TEST(equal_instances_get_equal_shares)
 {
     struct box b;
