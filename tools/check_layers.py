@@ -21,6 +21,8 @@ ONLY = {
     "policy": {"base", "format"},
     "telemetry": {"base", "format"},
 }
+# Inside of a module, likewise: its folders, then what stands in the module's own ("").
+WITHIN = {"block": ("core", "app", "call", "")}
 # Beside the order: what is made by the build, and who may use it.
 SPECIAL = {
     "dashboard": {"api", "runtime", "cli"},
@@ -74,6 +76,20 @@ def why_not(module, engine, target, folder):
     return None
 
 
+def why_not_inside(module, folder, name):
+    """The reason against an include of a module that has folders, or None."""
+    order, parts = WITHIN.get(module), Path(name).parts
+    if not order or parts[0] != module:
+        return None
+    target = parts[1] if len(parts) > 2 else ""
+    for part in (folder, target):
+        if part not in order:
+            return f"'{part}' is no folder of {module}: add it to tools/check_layers.py"
+    if order.index(target) > order.index(folder):
+        return f"{module}/{target} stands below {module}/{folder}"
+    return None
+
+
 def check(root):
     problems = []
     for file in ctext.sources(root, ("src", "components", "include")):
@@ -90,7 +106,9 @@ def check(root):
                 problems.append(f"{where}: the public header includes system headers alone")
                 continue
             target, folder = target_of(file, match.group(1), root)
-            reason = why_not(module, engine, target, folder)
+            inner = parts[2] if len(parts) > 3 else ""
+            reason = why_not(module, engine, target, folder) or why_not_inside(
+                module, inner, match.group(1))  # fmt: skip
             if reason:
                 problems.append(f'{where}: "{match.group(1)}": {reason}')
     return problems

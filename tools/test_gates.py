@@ -43,6 +43,8 @@ class Layers(unittest.TestCase):
         self.assertEqual(self.problems("components__state__a__x_c", "component/state.h"), [])
         own = "components/common/sqlite/db.h"
         self.assertEqual(self.problems("components__state__a__x_c", own), [])
+        self.assertEqual(self.problems("src__block__call__x_c", "block/app/app.h"), [])
+        self.assertEqual(self.problems("src__block__x_c", "block/call/invoke.h"), [])
 
     def test_downwards_and_sideways_are_refused(self):
         for name, include in (
@@ -56,6 +58,9 @@ class Layers(unittest.TestCase):
             ("src__http__x_c", "common.pb-c.h"),
             ("src__http__x_c", "../base/str.h"),
             ("src__http__x_c", "unheard/of.h"),
+            ("src__block__core__x_c", "block/app/app.h"),
+            ("src__block__call__x_c", "block/state.h"),
+            ("src__block__other__x_c", "block/state.h"),
             ("include__proa_h", "base/str.h"),
         ):
             with self.subTest(name=name, include=include):

@@ -4,7 +4,7 @@
 #pragma once
 
 #include "base/error.h"
-#include "block/block.h"
+#include "block/core/block.h"
 #include "component/acl.h"
 
 /* peer_id: of the peer's certificate; empty = it has none, then the global default action decides

@@ -4,7 +4,7 @@
  * invocation. */
 #pragma once
 
-#include "block/block.h"
+#include "block/core/block.h"
 #include "http/server.h"
 
 struct api;

@@ -1,6 +1,6 @@
-/* /proa/v1/chaos: faults on purpose, for a time (block/chaos.h). */
+/* /proa/v1/chaos: faults on purpose, for a time (block/core/chaos.h). */
 #include "api/request.h"
-#include "block/chaos.h"
+#include "block/core/chaos.h"
 
 enum { BODY_MAX = 64 << 10 };
 

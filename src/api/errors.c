@@ -1,6 +1,7 @@
 #include "api/errors.h"
 
-#include "block/context.h"
+#include "block/app/context.h"
+#include "block/core/headers.h"
 #include "format/json.h"
 #include "telemetry/metrics.h"
 

@@ -30,8 +30,8 @@ struct grpc_call {
 typedef CO int grpc_unary_fn(struct grpc_call *c, const void *in, void **ret_out,
                              struct error *err);
 /* Reads with grpc_read(), answers with grpc_write(); returning 0 ends the call with OK. A unary
- * handler runs under a pin of the catalog (block/catalog.h); a stream may live for days, so that it
- * pins for itself, and only while it uses a component. */
+ * handler runs under a pin of the catalog (block/core/catalog.h); a stream may live for days, so
+ * that it pins for itself, and only while it uses a component. */
 typedef CO int grpc_stream_fn(struct grpc_call *c, struct error *err);
 
 struct grpc_method {

@@ -4,8 +4,10 @@
 #include "api/grpc_proxy.h"
 #include "api/grpc_reflect.h"
 #include "api/internal.h"
-#include "block/frames.h"
-#include "block/unary.h"
+#include "block/call/frames.h"
+#include "block/call/unary.h"
+#include "block/core/headers.h"
+#include "block/core/relay.h"
 #include "http/grpc.h"
 
 /* The contract's ServiceInvocation (facts 3.4): what a daprd calls us by, and a Proa until it knows
@@ -183,7 +185,7 @@ static int read_head(const struct frame_request *f, struct http_exchange *outer,
         http_headers_set(&ret->headers, S("content-type"), f->content_type) < 0)
         return -EXHAUSTED;
     int r = words_mark(&ret->headers, f->type_url);
-    return r < 0 ? r : invoke_target(outer->arena, f->method, f->query, ret_target);
+    return r < 0 ? r : relay_target(outer->arena, f->method, f->query, ret_target);
 }
 
 CO static void call_stream(struct blocks *b, struct http_exchange *x)

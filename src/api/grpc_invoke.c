@@ -1,5 +1,5 @@
 #include "api/grpc_call.h"
-#include "block/unary.h"
+#include "block/call/unary.h"
 #include "http/grpc.h"
 #include "runtime.pb-c.h"
 

@@ -1,7 +1,7 @@
 #include "api/grpc_proxy.h"
 
 #include "api/access.h"
-#include "block/proxy.h"
+#include "block/call/proxy.h"
 #include "format/uri.h"
 #include "http/grpc.h"
 

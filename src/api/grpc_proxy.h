@@ -3,7 +3,7 @@
  * Failure: negative with *err: nothing has been answered. */
 #pragma once
 
-#include "block/block.h"
+#include "block/core/block.h"
 #include "http/server.h"
 
 /* From the API port: to whom metadata dapr-app-id names. max_message: bytes; *ret_code: the status

@@ -1,7 +1,7 @@
 #include "api/grpc_call.h"
 #include "appcallback.pb-c.h"
+#include "block/app/topic_event.h"
 #include "block/streaming.h"
-#include "block/topic_event.h"
 #include "http/grpc.h"
 #include "runtime.pb-c.h"
 

@@ -1,9 +1,9 @@
 #include "api/policy_metrics.h"
 #include "api/request.h"
-#include "block/app.h"
+#include "block/app/app.h"
+#include "block/app/demand.h"
 #include "block/binding.h"
-#include "block/demand.h"
-#include "block/invoke.h"
+#include "block/call/invoke.h"
 #include "format/uri.h"
 #include "telemetry/metrics.h"
 

@@ -1,7 +1,8 @@
 #include "api/internal.h"
 #include "api/access.h"
 #include "api/request.h"
-#include "block/invoke.h"
+#include "block/call/invoke.h"
+#include "block/core/headers.h"
 #include "telemetry/metrics.h"
 
 #include <stdio.h>

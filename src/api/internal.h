@@ -4,7 +4,7 @@
  * Thread: the exchange's fiber.   Failure: none; without memory the app isn't told the span. */
 #pragma once
 
-#include "block/block.h"
+#include "block/core/block.h"
 #include "http/message.h"
 #include "telemetry/span.h"
 

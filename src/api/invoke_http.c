@@ -1,6 +1,6 @@
 #include "api/request.h"
 #include "base/id.h"
-#include "block/invoke.h"
+#include "block/call/invoke.h"
 #include "format/uri.h"
 
 /* "Authorization: Basic base64(dapr-app-id:<id>)" */

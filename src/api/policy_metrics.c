@@ -1,6 +1,6 @@
 #include "api/policy_metrics.h"
 
-#include "block/app.h"
+#include "block/app/app.h"
 #include "component/resource.h"
 #include "policy/resiliency.h"
 #include "telemetry/metrics.h"

@@ -3,7 +3,7 @@
  * Failure: targets past METRIC_CELLS label sets are added up under "_overflow", as everywhere. */
 #pragma once
 
-#include "block/block.h"
+#include "block/core/block.h"
 
 /* Brings the families up to date; before each metrics_write(). */
 void policy_metrics(const struct blocks *b);

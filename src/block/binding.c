@@ -2,10 +2,10 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "block/channel.h"
-#include "block/observe.h"
-#include "block/operation.h"
-#include "block/parallel.h"
+#include "block/app/channel.h"
+#include "block/core/observe.h"
+#include "block/core/operation.h"
+#include "block/core/parallel.h"
 #include "block/state.h"
 #include "telemetry/span.h"
 

@@ -3,7 +3,7 @@
  * Thread: any worker.   Failure: ERR_INVOKE_OUTPUT_BINDING, 500 in every case. */
 #pragma once
 
-#include "block/block.h"
+#include "block/core/block.h"
 
 int binding_attach(struct blocks *b, struct instance *i, struct error *err) WUR;
 /* metadata of the result is filled even when the call failed. */

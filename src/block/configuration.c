@@ -3,9 +3,9 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "block/channel.h"
-#include "block/observe.h"
-#include "block/operation.h"
+#include "block/app/channel.h"
+#include "block/core/observe.h"
+#include "block/core/operation.h"
 #include "policy/resiliency.h"
 
 #include <pthread.h>

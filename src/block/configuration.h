@@ -9,7 +9,7 @@
 #pragma once
 
 #include "base/id.h"
-#include "block/block.h"
+#include "block/core/block.h"
 #include "component/configuration.h"
 #include "format/json.h"
 

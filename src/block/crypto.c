@@ -2,8 +2,8 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "block/observe.h"
-#include "block/operation.h"
+#include "block/core/observe.h"
+#include "block/core/operation.h"
 #include "policy/resiliency.h"
 
 static const char SCOPE[] = "dapr.runtime.crypto";

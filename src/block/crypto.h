@@ -5,7 +5,7 @@
  * to the debug log: the answer to "was it the padding?" is what attacks on ciphers live from. */
 #pragma once
 
-#include "block/block.h"
+#include "block/core/block.h"
 #include "block/encryption.h"
 #include "component/crypto.h"
 

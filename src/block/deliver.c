@@ -2,9 +2,9 @@
 
 #include "base/clock.h"
 #include "base/id.h"
-#include "block/channel.h"
-#include "block/observe.h"
-#include "block/operation.h"
+#include "block/app/channel.h"
+#include "block/core/observe.h"
+#include "block/core/operation.h"
 #include "block/publish.h"
 #include "format/cel.h"
 #include "format/cloudevent.h"

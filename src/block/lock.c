@@ -1,7 +1,7 @@
 #include "block/lock.h"
 
-#include "block/keyprefix.h"
-#include "block/operation.h"
+#include "block/core/keyprefix.h"
+#include "block/core/operation.h"
 #include "policy/resiliency.h"
 
 struct locks {  /* what the block keeps with each store: instance.extra */

@@ -3,7 +3,7 @@
  * Failure: *err has the contract's tag; "held by somebody else" is a result. */
 #pragma once
 
-#include "block/block.h"
+#include "block/core/block.h"
 #include "component/lock.h"
 
 struct lock_request {

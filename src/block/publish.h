@@ -3,7 +3,7 @@
  * has it. Failure: *err has the contract's tag and details. */
 #pragma once
 
-#include "block/block.h"
+#include "block/core/block.h"
 #include "block/topics.h"
 #include "policy/resiliency.h"
 #include "telemetry/trace.h"

@@ -1,8 +1,8 @@
 #include "block/secret.h"
 
 #include "base/clock.h"
-#include "block/observe.h"
-#include "block/operation.h"
+#include "block/core/observe.h"
+#include "block/core/operation.h"
 #include "component/resource.h"
 
 struct vault {

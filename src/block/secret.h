@@ -2,7 +2,7 @@
  * Owner:  results live in the caller's arena.   Thread: any worker; suspends in the store. */
 #pragma once
 
-#include "block/block.h"
+#include "block/core/block.h"
 
 int secret_attach(struct blocks *b, struct instance *i, struct error *err) WUR;
 int secret_find(struct blocks *b, str name, struct instance **ret, struct error *err) WUR;

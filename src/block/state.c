@@ -1,11 +1,11 @@
 #include "block/state.h"
 
 #include "base/clock.h"
-#include "block/keyprefix.h"
-#include "block/observe.h"
-#include "block/operation.h"
+#include "block/core/keyprefix.h"
+#include "block/core/observe.h"
+#include "block/core/operation.h"
+#include "block/core/parallel.h"
 #include "block/outbox.h"
-#include "block/parallel.h"
 #include "block/state_crypt.h"
 
 #include <stdio.h>

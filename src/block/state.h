@@ -3,7 +3,7 @@
  * Failure: *err has the contract's tag and details; -ABORTED for a stale ETag. */
 #pragma once
 
-#include "block/block.h"
+#include "block/core/block.h"
 #include "telemetry/trace.h"
 
 /* Prepares what the block keeps with a store; once, after it was opened. */

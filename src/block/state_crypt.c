@@ -2,7 +2,7 @@
 
 #include "base/id.h"
 #include "block/aead.h"
-#include "block/keyprefix.h"
+#include "block/core/keyprefix.h"
 #include "format/json.h"
 
 enum { KEY_MAX = 32 };

@@ -6,7 +6,7 @@
  */
 #pragma once
 
-#include "block/block.h"
+#include "block/core/block.h"
 
 struct state_crypt;
 

@@ -1,8 +1,8 @@
 #include "block/streaming.h"
 
 #include "base/mem.h"
+#include "block/core/parallel.h"
 #include "block/deliver.h"
-#include "block/parallel.h"
 #include "block/publish.h"
 
 #include <pthread.h>

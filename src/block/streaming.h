@@ -8,7 +8,7 @@
  * the broker's own fibers, as many as it has under way. */
 #pragma once
 
-#include "block/channel.h"
+#include "block/app/channel.h"
 
 struct subscription;
 struct streaming;

@@ -2,10 +2,10 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "block/app/channel.h"
 #include "block/batch.h"
-#include "block/channel.h"
+#include "block/core/guard.h"
 #include "block/deliver.h"
-#include "block/guard.h"
 #include "block/publish.h"
 #include "format/cel.h"
 #include "format/duration.h"

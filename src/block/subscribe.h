@@ -5,7 +5,7 @@
  * letter. */
 #pragma once
 
-#include "block/channel.h"
+#include "block/app/channel.h"
 #include "component/resource.h"
 
 /* Who gets the events of a subscription that isn't the app's: streaming.h. */

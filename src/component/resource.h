@@ -120,8 +120,9 @@ struct resources {
     struct diags diags;
     uint64_t rest_hash; /* of what can't be changed while running: all but Components, Subscriptions
                            and what is in .live_hash */
-    uint64_t live_hash; /* of kinds that count at once when the snapshot is swapped: block/live.h */
-    const char *fatal;  /* NULL = usable; else what must stop the start, lines joined by '\n' */
+    uint64_t
+        live_hash; /* of kinds that count at once when the snapshot is swapped: block/core/live.h */
+    const char *fatal; /* NULL = usable; else what must stop the start, lines joined by '\n' */
     struct arena arena;
     atomic_uint refs;
 };

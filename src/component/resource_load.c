@@ -21,7 +21,7 @@ static void load_custom(struct loader *l, struct document *d)
 static const struct kind {
     const char *api_version, *name;
     void (*load)(struct loader *l, struct document *d); /* NULL: known, but not from here */
-    bool live; /* a changed one counts at once: block/live.h */
+    bool live; /* a changed one counts at once: block/core/live.h */
 } kinds[] = {
     { "dapr.io/v1alpha1", "Component", load_component },
     { "dapr.io/v1alpha1", "Subscription", load_subscription },

@@ -1,6 +1,6 @@
 #include "base/clock.h"
 #include "base/mem.h"
-#include "block/chaos.h"
+#include "block/core/chaos.h"
 #include "block/streaming.h"
 #include "format/json.h"
 #include "runtime/private.h"

@@ -4,7 +4,7 @@
 #include "base/id.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "block/parallel.h"
+#include "block/core/parallel.h"
 #include "fiber/sync.h"
 #include "http/grpc.h"
 #include "loop/tls.h"

@@ -4,7 +4,7 @@
 #include "base/id.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "block/csr.h"
+#include "block/call/csr.h"
 #include "format/spiffe.h"
 #include "loop/worker.h"
 #include "runtime/private.h"

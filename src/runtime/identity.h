@@ -7,7 +7,7 @@
  * used. Connections that there are outlive a renewal. */
 #pragma once
 
-#include "block/sentry.h"
+#include "block/call/sentry.h"
 #include "loop/tls.h"
 
 enum { IDENTITY_RETRIES = 5, IDENTITY_PAUSE_S = 3, IDENTITY_TOKEN_MAX = 64 << 10 };

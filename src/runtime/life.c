@@ -1,7 +1,7 @@
 #include "base/clock.h"
 #include "base/log.h"
+#include "block/app/channel.h"
 #include "block/binding.h"
-#include "block/channel.h"
 #include "runtime/private.h"
 
 static const uint64_t RETRY_FIRST = MS(500), RETRY_MAX = SEC(60);

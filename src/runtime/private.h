@@ -4,8 +4,8 @@
 
 #include "api/api.h"
 #include "api/metadata.h"
-#include "block/app.h"
-#include "block/invoke.h"
+#include "block/app/app.h"
+#include "block/call/invoke.h"
 #include "block/outbox.h"
 #include "block/subscribe.h"
 #include "component/resource.h"

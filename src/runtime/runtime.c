@@ -3,9 +3,9 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "block/chaos.h"
 #include "block/configuration.h"
-#include "block/live.h"
+#include "block/core/chaos.h"
+#include "block/core/live.h"
 #include "block/streaming.h"
 #include "format/duration.h"
 #include "loop/worker.h"
@@ -73,7 +73,9 @@ int runtime_new(const struct options *options, const struct runtime_app *app, st
     if (code < 0)
         return code;
     struct runtime *r = mem_zalloc(sizeof *r);
-    if (!r || blocks_init(&r->blocks) < 0) {
+    if (!r || !(r->blocks.streamings = streamings_new()) || blocks_init(&r->blocks) < 0) {
+        if (r)
+            streamings_free(r->blocks.streamings);
         mem_free(r);
         return fail(err, EXHAUSTED, NULL, "out of memory");
     }
@@ -588,6 +590,7 @@ CO static void close_step(void *arg)
     subscriptions_done(&r->subscriptions);
     configuration_stop(&r->blocks);
     blocks_done(&r->blocks);
+    streamings_free(TAKE(r->blocks.streamings));
     while (r->n_sources)
         instance_free(r->sources[--r->n_sources]);
 }

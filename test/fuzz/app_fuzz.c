@@ -1,7 +1,7 @@
 /* app_fuzz.c — any bytes as what an app answers, in the words of both protocols, and what goes to
  * it: no crash, no overread, only the codes that the headers name. The first byte says which. */
-#include "block/channel_private.h"
-#include "block/words.h"
+#include "block/app/channel_private.h"
+#include "block/core/words.h"
 #include "format/pbstruct.h"
 #include "fuzz.h"
 

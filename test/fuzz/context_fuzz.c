@@ -1,6 +1,6 @@
 /* context_fuzz.c — what callers say of a call's priority (the first line) and deadline (the rest):
  * refused with a 400, or read as what writes back the same. */
-#include "block/context.h"
+#include "block/app/context.h"
 #include "fuzz.h"
 
 static void check(const struct call_context *c, str priority, str timeout)

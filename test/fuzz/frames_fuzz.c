@@ -1,6 +1,6 @@
 /* frames_fuzz.c — any bytes as a message between sidecars: no crash, no overread, only the codes
  * that frames.h names; and what could be read says the same after it was packed again. */
-#include "block/frames.h"
+#include "block/call/frames.h"
 #include "fuzz.h"
 
 enum { ARENA_MAX = 4 << 20 };

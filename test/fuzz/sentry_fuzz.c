@@ -1,6 +1,6 @@
 /* sentry_fuzz.c — any bytes as a certificate authority's answer, and what it holds as a
  * certificate: no crash, no overread, only the codes that the headers name. */
-#include "block/sentry.h"
+#include "block/call/sentry.h"
 #include "format/spiffe.h"
 #include "fuzz.h"
 #include "loop/tls.h"

@@ -1,6 +1,7 @@
 #include "fixture.h"
 
 #include "api/metadata.h"
+#include "block/streaming.h"
 
 #include "block/binding.h"
 #include "block/configuration.h"
@@ -548,6 +549,7 @@ void fixture_open(struct fixture *f, const char *yaml)
     *f = (struct fixture){ 0 };
     arena_init(&f->arena, MIB(64));
     REQUIRE(blocks_init(&f->b) == 0);
+    REQUIRE((f->b.streamings = streamings_new()));
     f->b.app_id = "me";
     f->b.namespace_ = "default";
     f->b.namespace_raw = "";
@@ -590,6 +592,7 @@ void fixture_close(struct fixture *f)
     api_free(f->api);
     configuration_stop(&f->b);
     blocks_done(&f->b);
+    streamings_free(f->b.streamings);
     app_free(f->app);
     resiliency_free(f->b.resiliency);
     resources_unref(f->res);

@@ -4,7 +4,7 @@
 #pragma once
 
 #include "api/api.h"
-#include "block/app.h"
+#include "block/app/app.h"
 #include "block/subscribe.h"
 #include "component/configuration.h"
 #include "component/resource.h"

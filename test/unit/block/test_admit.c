@@ -1,4 +1,4 @@
-#include "block/admit.h"
+#include "block/app/admit.h"
 
 #include "fiber/sync.h"
 #include "test/testing.h"

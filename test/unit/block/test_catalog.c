@@ -1,4 +1,4 @@
-#include "block/block.h"
+#include "block/core/block.h"
 
 #include "base/mem.h"
 #include "test/testing.h"

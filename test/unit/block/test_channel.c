@@ -1,5 +1,5 @@
 #include "appcallback.pb-c.h"
-#include "block/channel_private.h"
+#include "block/app/channel_private.h"
 #include "format/pbstruct.h"
 #include "test/testing.h"
 

@@ -1,4 +1,4 @@
-#include "block/channel.h"
+#include "block/app/channel.h"
 #include "fixture.h"
 #include "http/grpc.h"
 #include "test/unit/http/harness.h"

@@ -1,4 +1,4 @@
-#include "block/chaos.h"
+#include "block/core/chaos.h"
 
 #include "component/resource.h"
 #include "test/testing.h"

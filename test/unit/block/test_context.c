@@ -1,5 +1,6 @@
-#include "block/context.h"
+#include "block/app/context.h"
 
+#include "block/core/headers.h"
 #include "test/testing.h"
 
 #define TRACE "00-0102030405060708090a0b0c0d0e0f10-00f067aa0ba902b7-01"

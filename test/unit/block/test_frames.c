@@ -1,4 +1,4 @@
-#include "block/frames.h"
+#include "block/call/frames.h"
 #include "internals.pb-c.h"
 #include "test/testing.h"
 

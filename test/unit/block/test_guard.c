@@ -1,5 +1,5 @@
-#include "block/guard.h"
-#include "block/pipeline.h"
+#include "block/core/guard.h"
+#include "block/core/pipeline.h"
 #include "fixture.h"
 
 static const char POLICIES[] =

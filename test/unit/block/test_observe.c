@@ -1,5 +1,5 @@
 #include "base/clock.h"
-#include "block/observe.h"
+#include "block/core/observe.h"
 #include "test/testing.h"
 
 static bool shows(const char *line)

@@ -1,4 +1,4 @@
-#include "block/parallel.h"
+#include "block/core/parallel.h"
 #include "test/testing.h"
 
 struct count {

@@ -1,8 +1,8 @@
-#include "block/peers.h"
+#include "block/call/peers.h"
 
-#include "block/invoke.h"
-#include "block/live.h"
-#include "block/traffic.h"
+#include "block/call/invoke.h"
+#include "block/call/traffic.h"
+#include "block/core/live.h"
 #include "fixture.h"
 
 /* An app of three instances, and what each of them says to a call. */

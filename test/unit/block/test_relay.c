@@ -1,4 +1,4 @@
-#include "block/relay.h"
+#include "block/core/relay.h"
 #include "test/unit/http/harness.h"
 
 #include <stdio.h>

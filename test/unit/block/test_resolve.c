@@ -1,4 +1,4 @@
-#include "block/resolve.h"
+#include "block/call/resolve.h"
 #include "fixture.h"
 
 static void add_app(struct fake *r, const char *id, const char *addresses)

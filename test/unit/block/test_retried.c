@@ -1,4 +1,4 @@
-#include "block/retried.h"
+#include "block/app/retried.h"
 
 #include "test/testing.h"
 

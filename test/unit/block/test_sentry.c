@@ -1,7 +1,7 @@
-#include "block/sentry.h"
+#include "block/call/sentry.h"
 
-#include "block/csr.h"
-#include "block/proto.h"
+#include "block/call/csr.h"
+#include "block/core/proto.h"
 #include "test/testing.h"
 
 #include "sentry.pb-c.h"

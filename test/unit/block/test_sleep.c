@@ -1,4 +1,4 @@
-#include "block/sleep.h"
+#include "block/app/sleep.h"
 
 #include "test/testing.h"
 

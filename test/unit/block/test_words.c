@@ -1,5 +1,5 @@
 #include "base/id.h"
-#include "block/words.h"
+#include "block/core/words.h"
 #include "internals.pb-c.h"
 #include "test/testing.h"
 

@@ -1,6 +1,6 @@
 /* The zones of an app's instances: what the policy says becomes weights, and what was called is
  * counted. */
-#include "block/zones.h"
+#include "block/call/zones.h"
 
 #include "test/testing.h"
 
