@@ -6,7 +6,7 @@
 #include "fixture.h"
 
 /* An app of three instances, and what each of them says to a call. */
-enum says { GOOD, ERROR, NOT_FOUND_404, DEAD, BROKEN, SHED, LEFT, LAST };
+enum says { GOOD, ERROR, NOT_FOUND_404, DEAD, BROKEN, SHED, LEFT, LAST, TOO_LATE };
 
 struct box {
     struct fixture f;
@@ -54,6 +54,9 @@ CO static int answer(void *arg, struct peer *peer, struct peer_asked *ret,
     case LAST:
         ret->draining = true;
         return 0;
+    case TOO_LATE: /* more than 2 ms is slow */
+        (void)fiber_sleep(MS(3));
+        return fail(err, TIMEOUT, NULL, "the deadline has passed");
     case LEFT:
         return fail(err, CANCELLED, NULL, "the caller has left");
     }
@@ -263,6 +266,42 @@ TEST_LOOP(four_oh_fours_are_no_failures)
     for (size_t i = 0; i < u->n_peers; i++)
         ejected += (unsigned)atomic_load(&u->peer[i]->ejections);
     CHECK_EQ(ejected, 1);
+    upstream_unref(u);
+    box_close(&b);
+}
+
+static uint64_t latencies(struct upstream *u)
+{
+    uint64_t n = 0;
+    for (size_t i = 0; i < LATENCY_BUCKETS; i++)
+        n += atomic_load(&upstream_latency(u, 0)->count[i]);
+    return n;
+}
+
+/* It is known to be slow, but not how long it would have taken. */
+TEST_LOOP(calls_that_run_out_of_time_are_no_measure_of_latency)
+{
+    struct box b;
+    struct error err;
+    box_open(&b);
+    CHECK_OK(call(&b, false, &err));
+    struct upstream *u = instances_get(&b.invoker.instances, S("a"), S("default"), 0);
+    atomic_store(&upstream_latency(u, 0)->median_ns, 1000);
+    atomic_store(&u->sweep_ns, UINT64_MAX); /* the median stays */
+    uint64_t before = latencies(u);
+    all_say(&b, TOO_LATE);
+    CHECK_EQ(call(&b, false, &err), -TIMEOUT);
+    CHECK_EQ(latencies(u), before);
+    unsigned slow = 0;
+    for (size_t i = 0; i < u->n_peers; i++) {
+        slow += atomic_load(&u->peer[i]->health.bad);
+        CHECK_EQ(atomic_load(&u->peer[i]->failed), 0);
+        CHECK(atomic_load(&u->peer[i]->latency_ns) < MS(3));
+    }
+    CHECK_EQ(slow, 1);
+    all_say(&b, GOOD);
+    CHECK_OK(call(&b, false, &err));
+    CHECK_EQ(latencies(u), before + 1);
     upstream_unref(u);
     box_close(&b);
 }

@@ -108,6 +108,46 @@ TEST(loads_of_the_instances_count)
     bench_close(&b);
 }
 
+/* It may be what all of them depend on; or others, which nobody asks, would do better. */
+TEST(zone_where_most_calls_fail_asks_others_a_little)
+{
+    struct bench b;
+    bench_open(&b, 4);
+    sweep(&b);
+    CHECK_EQ(GET(b.peer[2]->zone_weight), 0);
+    for (int i = 0; i < 8; i++) {
+        SET(b.peer[0]->health.bad, 9);
+        SET(b.peer[1]->health.bad, 9);
+        b.now += SWEEP_NS;
+        sweep(&b);
+    }
+    CHECK_EQ(GET(b.peer[0]->zone_weight), 1000);
+    CHECK(GET(b.peer[2]->zone_weight) > 10 && GET(b.peer[2]->zone_weight) < 50, "%u",
+          GET(b.peer[2]->zone_weight));
+    for (int i = 0; i < 12; i++) {
+        SET(b.peer[0]->health.good, 9);
+        SET(b.peer[1]->health.good, 9);
+        b.now += SWEEP_NS;
+        sweep(&b);
+    }
+    CHECK_EQ(GET(b.peer[2]->zone_weight), 0);
+    bench_close(&b);
+}
+
+TEST(zone_that_is_about_to_stop_gets_no_more)
+{
+    struct bench b;
+    bench_open(&b, 4);
+    sweep(&b);
+    SET(b.peer[0]->draining_ns, b.now);
+    SET(b.peer[1]->draining_ns, b.now);
+    b.now += SWEEP_NS;
+    sweep(&b);
+    CHECK_EQ(GET(b.peer[0]->zone_weight), 0);
+    CHECK_EQ(GET(b.peer[2]->zone_weight), 1000);
+    bench_close(&b);
+}
+
 TEST(instances_that_come_are_looked_at_by_the_next_call)
 {
     struct bench b;
