@@ -27,6 +27,13 @@ uint32_t balance_load(uint32_t in_flight, uint32_t utilisation)
     return load < UINT32_MAX ? (uint32_t)load : UINT32_MAX;
 }
 
+uint32_t balance_faded(uint32_t utilisation, uint64_t age_ns)
+{
+    static const uint64_t FADED_NS = SEC(2);
+    uint64_t age_us = age_ns / 1000, all_us = FADED_NS / 1000;
+    return age_us < all_us ? (uint32_t)(utilisation * (all_us - age_us) / all_us) : 0;
+}
+
 static uint64_t sum_but(const uint32_t *weight, size_t n, size_t but)
 {
     uint64_t sum = 0;

@@ -17,6 +17,10 @@ size_t balance_least_of_two(const uint32_t *load, size_t n, uint64_t random);
  * with 1 / (1 - utilisation). */
 uint32_t balance_load(uint32_t in_flight, uint32_t utilisation);
 
+/* What is left of a utilisation that was heard of that long ago: none after two seconds. Who was
+ * full then, and isn't asked for it, would look full for ever. */
+uint32_t balance_faded(uint32_t utilisation, uint64_t age_ns);
+
 /* The less loaded one of two that are drawn by random (64 uniform bits) in proportion to their
  * weights; without any weight all are alike. */
 size_t balance_weighted_two(const uint32_t *weight, const uint32_t *load, size_t n,

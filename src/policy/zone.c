@@ -60,12 +60,11 @@ static size_t level_of(const struct zone_rules *r, str zone, str region)
 
 struct sum { /* of the instances of a zone, or of a level */
     size_t hosts, healthy;
-    size_t known;  /* of the healthy ones, those of zones whose load is known */
-    double demand; /* of the known ones: their load is .demand / .known */
-    double trust;  /* by health: the share of the calls that it may take; of the best zone */
-    double warmth; /* 0 … 1: how far that has grown since it was less; of a zone */
-    double load;   /* while counting: the sum over .heard instances */
-    size_t heard;
+    size_t known;       /* of the healthy ones, those of zones whose load is known */
+    double demand;      /* of the known ones: their load is .demand / .known */
+    double trust;       /* by health: the share of the calls that it may take; of the best zone */
+    double warmth;      /* 0 … 1: how far that has grown since it was less; of a zone */
+    double load, heard; /* while counting: sums of loads, each times its weight, and of weights */
 };
 
 struct tally {
@@ -75,6 +74,8 @@ struct tally {
     bool unwell;
 };
 
+/* Of an instance that isn't asked any more the last thing heard is from when it was: the newer the
+ * more it weighs. */
 static void count_host(struct sum *s, const struct zone_host *h, uint64_t now_ns)
 {
     s->hosts++;
@@ -83,16 +84,17 @@ static void count_host(struct sum *s, const struct zone_host *h, uint64_t now_ns
     s->healthy++;
     if (!h->load_ns || now_ns > h->load_ns + STALE_NS)
         return;
-    s->heard++;
-    s->load += h->load / 1000.0;
+    double weight = exp(-(double)(now_ns > h->load_ns ? now_ns - h->load_ns : 0) / 1e9 / SMOOTH_S);
+    s->heard += weight;
+    s->load += weight * h->load / 1000.0;
 }
 
 /* Demand is what is smoothed: when an instance goes, the load of those left is known at once. */
 static void follow_load(struct zone_past *p, const struct sum *s, uint64_t since_ns,
                         uint64_t now_ns)
 {
-    if (s->heard) {
-        double demand = s->load / (double)s->heard * (double)s->healthy;
+    if (s->heard > 0) {
+        double demand = s->load / s->heard * (double)s->healthy;
         double part = p->heard_ns ? 1 - exp(-(double)since_ns / 1e9 / SMOOTH_S) : 1;
         p->demand += part * (demand - p->demand);
         p->heard_ns = now_ns;

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import time
 
 import harness
 from harness import component, resource, until
@@ -103,6 +104,25 @@ class Zones(harness.Case):
         load.wait_for("nothing goes to c", lambda r: all(x.zone != "c" for x in r))
         load.end()
         self.assertEqual(failed(load.results), [])
+
+    def test_a_zone_with_too_many_calls_is_helped_by_the_others_for_as_long(self):
+        self.start(places=4, work=lambda: time.sleep(0.02))  # a zone does 8 at once
+        calm = self.run_load(threads=1)
+        self.assertGreaterEqual(local(calm.wait(100)), LOCAL)
+        spike = Load(self.fleet, zones=("a",), threads=16)
+        self.addCleanup(spike.end)
+
+        def helped(r):
+            got = shares(r, "a")
+            return got.get("a", 0) > 0.3 and min(got.get("b", 0), got.get("c", 0)) > 0.1
+        spike.wait_for("b and c help", helped, window=200, of=("a",))
+        during = calm.wait(60)
+        for z in ("b", "c"):
+            self.assertGreaterEqual(local(during, z), 0.9)
+        spike.end()
+        calm.wait_for("a does its own calls again", lambda r: local(r, "a") >= LOCAL, of=("a",))
+        calm.end()
+        self.assertEqual(failed(calm.results + spike.results), [])
 
     def test_nothing_published_is_lost_with_a_zone(self):
         """The queue is a file that all zones of this machine share: who is left goes on with it."""

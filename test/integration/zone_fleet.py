@@ -13,8 +13,9 @@ Result = collections.namedtuple("Result", "caller zone ok")  # zone: of who answ
 
 
 class Fleet:
-    def __init__(self, case, instances=2, ramp="8s", work=None):
+    def __init__(self, case, instances=2, ramp="8s", work=None, places=None):
         self.case, self.callees, self.callers = case, {}, {}
+        self.limit = ["--app-max-concurrency", str(places)] if places else []
         hosts = os.path.join(case.directory(), "hosts.db")
         self.config = configuration({"nameResolution": {"component": "sqlite", "configuration": {
             "connectionString": hosts, "updateInterval": "2s"}}})
@@ -40,7 +41,8 @@ class Fleet:
         s = self.case.sidecar(
             app_id, self.case.app({"/where": where}) if app else None, config=self.config,
             directory=os.path.join(self.case.directory(), f"{app_id}-{address}"), resources=self.resources,
-            args=["--zone", zone, "--region", "eu", "--dapr-internal-grpc-listen-address", address],
+            args=["--zone", zone, "--region", "eu", "--dapr-internal-grpc-listen-address", address,
+                  *(self.limit if app else [])],
             env={"DAPR_HOST_IP": address}, internal_port=free_port())
         return s
 

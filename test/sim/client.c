@@ -1,10 +1,11 @@
 #include "test/sim/fleet_private.h"
 
+#include "policy/balance.h"
 #include "policy/choice.h"
 
 #include <math.h>
 
-static const uint64_t LOAD_COUNTS_NS = SEC(10), SWEEP_NS = MS(250), STUCK_NS = MS(500);
+static const uint64_t SWEEP_NS = MS(250), STUCK_NS = MS(500);
 
 /* ---- what is known of the instances ---- */
 
@@ -156,7 +157,7 @@ static void look(const struct client *c, struct choice_instance *ret)
             .health = &p->health,
             .hash = p->hash,
             .in_flight = p->in_flight + refusals_in_flight(&p->refusals, usual(c), now),
-            .utilisation = now - p->load_ns < LOAD_COUNTS_NS ? p->load : 0,
+            .utilisation = balance_faded(p->load, now - p->load_ns),
             .zone_weight = p->zone_weight,
             .zone = p->server->zone,
         };

@@ -3,12 +3,11 @@
 #include "base/clock.h"
 #include "base/id.h"
 #include "block/call/invoke.h"
+#include "policy/balance.h"
 #include "policy/choice.h"
 
 #define GET(field) atomic_load_explicit(&(field), memory_order_relaxed)
 #define SET(field, value) atomic_store_explicit(&(field), (value), memory_order_relaxed)
-
-static const uint64_t LOAD_COUNTS_NS = SEC(10); /* what an instance reported that long ago */
 
 /* ---- which one ---- */
 
@@ -30,12 +29,12 @@ static void look(const struct fleet *f, uint64_t now, struct choice_instance *re
     uint64_t usual = GET(f->up->median_ns);
     for (size_t i = 0; i < f->n; i++) {
         struct peer *p = f->peer[i];
-        bool fresh = now - GET(p->load_ns) < LOAD_COUNTS_NS;
+        uint64_t told = GET(p->load_ns);
         ret[i] = (struct choice_instance){
             .health = &p->health,
             .hash = p->hash,
             .in_flight = GET(p->in_flight) + refusals_in_flight(&p->refusals, usual, now),
-            .utilisation = fresh ? GET(p->load) : 0,
+            .utilisation = balance_faded(GET(p->load), now > told ? now - told : 0),
             .zone_weight = GET(p->zone_weight),
             .zone = p->zone_hash,
             .draining = peer_is_draining(p, now),

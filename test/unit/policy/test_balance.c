@@ -30,6 +30,15 @@ static uint64_t key_hash(int i)
     return hash_stable(str_of(name, (size_t)n));
 }
 
+TEST(utilisation_that_is_long_ago_counts_for_nothing)
+{
+    CHECK_EQ(balance_faded(1000, 0), 1000);
+    CHECK_EQ(balance_faded(1000, MS(500)), 750);
+    CHECK_EQ(balance_faded(800, SEC(1)), 400);
+    CHECK_EQ(balance_faded(1000, SEC(2)), 0);
+    CHECK_EQ(balance_faded(1000, UINT64_MAX), 0);
+}
+
 TEST(round_robin_visits_all_and_survives_wrapping)
 {
     _Atomic uint32_t next = 0;

@@ -324,6 +324,24 @@ TEST(zone_takes_its_calls_back_soon_after_a_spike)
     }
 }
 
+/* One of the two isn't asked any more, because it said that it's full. */
+TEST(load_of_who_is_not_asked_any_more_fades)
+{
+    struct fleet f = fleet_of_three(0.6);
+    uint8_t a = f.zone[0];
+    f.offered[a] = 6.0;
+    run(&f, 30);
+    f.offered[a] = 0.3;
+    f.host[0].load = 1000;
+    uint64_t last = f.now;
+    for (int i = 0; i < 12; i++) {
+        tick(&f);
+        f.host[0].load = 1000;
+        f.host[0].load_ns = last;
+    }
+    CHECK(away(&f, a) < 0.02, "%f", away(&f, a));
+}
+
 TEST(flapping_zone_is_not_trusted)
 {
     struct fleet f = fleet_of_three(1.0);
