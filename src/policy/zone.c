@@ -11,6 +11,7 @@ static const double GIVE_FASTEST = .75; /* a level keeps at least that much of i
 /* Taking back, a second: the faster the more room there is. */
 static const double TAKE_FASTEST = 1.25, TAKE_PART = 0.15, TAKE_LEAST = 0.005, KEEP_LEAST = 0.02;
 static const double PROBE_FROM = 0.6, PROBE_MOST_AT = 0.8, PROBE_MOST = 0.03;
+static const double PROBE_UNWELL = 0.1; /* most of them fail anyway: soon it's known who doesn't */
 static const double RAMP_LEAST = 0.05, HEADROOM_LEAST = 0.05;
 /* Healthy instances are trusted to do so many times their part: with those that say how loaded they
  * are, loads decide about the rest. */
@@ -218,7 +219,7 @@ static double probes(const struct tally *t, size_t level)
     double load;
     size_t next = next_usable(t, level);
     if (t->unwell && next < ZONE_LEVELS)
-        return PROBE_MOST;
+        return PROBE_UNWELL;
     if (next >= LEVEL_FAR || !load_of(&t->level[level], &load) || load < PROBE_FROM)
         return 0;
     return PROBE_MOST * fmin(1, (load - PROBE_FROM) / (PROBE_MOST_AT - PROBE_FROM));

@@ -138,7 +138,7 @@ static void zone_hangs(struct scenario *s)
     flow_reset(&s->flow);
     scenario_for(s, SEC(4));
     double then = flow_affected(&s->flow);
-    HOLDS(s, then < 0.03, "%.4f affected from 8 s on", then);
+    HOLDS(s, then < 0.01, "%.4f affected from 8 s on", then);
     scenario_note(s, "%.2f %% affected in the first 8 s, %.2f %% then", 100 * first, 100 * then);
     for (size_t i = B; i < CELLS_SERVERS; i += CELLS_ZONES)
         x.fleet.server[i].frozen = false;
@@ -199,7 +199,7 @@ static void zone_fails(struct scenario *s)
     flow_reset(&s->flow);
     scenario_for(s, SEC(6));
     double then = flow_affected(&s->flow);
-    HOLDS(s, then < 0.02, "%.4f affected from 5 s on", then);
+    HOLDS(s, then < 0.01, "%.4f affected from 5 s on", then);
     scenario_note(s, "%.2f %% affected from 5 s on", 100 * then);
     cells_close(s, &x);
 }

@@ -142,7 +142,7 @@ TEST(zone_where_most_calls_fail_sends_few_to_hear_of_others)
     CHECK(share(&f, a, a) == 1);
     f.rules[a].unwell = true;
     run(&f, 2);
-    CHECK(fabs(share(&f, a, a) - 0.97) < 0.001, "%.4f", share(&f, a, a));
+    CHECK(fabs(share(&f, a, a) - 0.9) < 0.001, "%.4f", share(&f, a, a));
     f.n_zones = 1; /* there are no others to ask */
     f.n_hosts = 2;
     run(&f, 2);
