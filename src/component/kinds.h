@@ -28,9 +28,13 @@ struct registration {
 };
 
 struct resolver_ops {
-    struct component_type t; /* open registers this instance (env), close takes it back */
+    struct component_type t;
+    /* Registers this instance (env of open): it takes calls from now on. Once at most, where open
+     * ran. After a failure it may still come to it by itself; close takes it back in any case.
+     * NULL: there is nothing to register. */
+    CO int (*join)(void *self, struct error *err);
     /* Takes the registration back for good, while resolve goes on: the instance is about to stop.
-     * Where open ran; close follows.
+     * Where open ran; close follows, a join may still be under way.
      * NULL: there is none to be taken back. */
     CO void (*leave)(void *self);
     /* Fills up to max registrations of app id (in the arena); *ret_n may be 0. Called on a cache

@@ -4,7 +4,8 @@
 #include "block/binding.h"
 #include "runtime/private.h"
 
-static const uint64_t RETRY_FIRST = MS(500), RETRY_MAX = SEC(60);
+static const uint64_t RETRY_FIRST = MS(500), RETRY_MAX = SEC(60), JOIN = SEC(5);
+static const uint64_t LISTEN_LOOK_FIRST = MS(10), LISTEN_LOOK_MAX = MS(100);
 
 /* ---- deliveries run while the app is healthy ---- */
 
@@ -118,14 +119,27 @@ CO static int wait_for_app(struct runtime *r)
                  "listening "
                  "on that port.",
                  r->options->app_protocol, (unsigned)r->options->app_port);
+        uint64_t pause = LISTEN_LOOK_FIRST;
         do {
-            int code = fiber_sleep(MS(100));
+            int code = fiber_sleep(pause);
             if (code < 0)
                 return code;
+            pause = min_u64(pause + pause / 4, LISTEN_LOOK_MAX);
         } while (!app_listening(r->app));
     }
     log_info(RUNTIME_SCOPE, "application discovered on port %u", (unsigned)r->options->app_port);
     return 0;
+}
+
+/* Callers find us from now on: what they ask for can be done. */
+CO static void join(struct runtime *r)
+{
+    struct instance *i = r->blocks.resolver;
+    const struct resolver_ops *ops = i ? CONTAINER_OF(i->type, struct resolver_ops, t) : NULL;
+    struct error err = { 0 };
+    DEADLINE(JOIN);
+    if (ops && ops->join && ops->join(i->self, &err) < 0 && !fiber_cancelled())
+        log_error(RUNTIME_SCOPE, "other sidecars may not find this one: %s", err.text);
 }
 
 static void now_ready(struct runtime *r)
@@ -147,6 +161,7 @@ CO static bool probe(struct runtime *r, struct error *err)
 CO static void follow_health(struct runtime *r)
 {
     int64_t failures = r->options->health_threshold;
+    bool joined = false;
     atomic_store(&r->app->healthy, false);
     for (;;) {
         struct error err = { 0 };
@@ -163,6 +178,9 @@ CO static void follow_health(struct runtime *r)
             atomic_store(&r->app->healthy, true);
             log_info(RUNTIME_SCOPE, "App entered healthy status");
             feed_event("info", "app is healthy");
+            if (!joined)
+                join(r);
+            joined = true;
             start_deliveries(r);
         } else if (!ok && ++failures == r->options->health_threshold) {
             atomic_store(&r->app->healthy, false);
@@ -178,6 +196,7 @@ CO static void follow_health(struct runtime *r)
 CO static void live(struct runtime *r)
 {
     if (!r->app) {
+        join(r);
         now_ready(r);
         return;
     }
@@ -189,6 +208,7 @@ CO static void live(struct runtime *r)
         follow_health(r);
         return;
     }
+    join(r);
     start_deliveries(r);
     now_ready(r);
 }

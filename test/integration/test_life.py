@@ -213,7 +213,7 @@ class Leaving(harness.Case):
             "--dapr-block-shutdown-duration", "180s", "--enable-app-health-check",
             "--app-health-probe-interval", 1, "--app-health-threshold", 1])
         until("it is ready", lambda: s.get("/proa/v1/readyz").status == 204)
-        self.assertEqual(self.rows(hosts), ["me"])
+        until("it is registered", lambda: self.rows(hosts) == ["me"])
         s.send_signal(signal.SIGTERM)
         until("it is not ready", lambda: s.get("/proa/v1/readyz").status == 503)
         self.assertEqual((s.get("/proa/v1/livez").status, s.get("/proa/v1/startupz").status), (204, 204))
@@ -225,6 +225,45 @@ class Leaving(harness.Case):
     def rows(self, path):
         with contextlib.closing(sqlite3.connect(path, timeout=10)) as db:
             return [r[0] for r in db.execute("SELECT app_id FROM hosts")]
+
+
+class Joining(Leaving):
+    """Nobody finds a sidecar whose app can't do anything yet."""
+    test_a_stop_takes_readiness_and_registration_back_at_once = None
+
+    def setUp(self):
+        super().setUp()
+        self.hosts = os.path.join(self.directory(), "hosts.db")
+        self.config = harness.configuration({"nameResolution": {"component": "sqlite", "configuration": {
+            "connectionString": self.hosts}}})
+
+    def test_without_an_app_it_registers_at_once(self):
+        s = self.sidecar("caller", config=self.config)
+        self.assertEqual((self.rows(self.hosts), s.get("/v1.0/healthz").status), (["caller"], 204))
+
+    def test_it_registers_when_the_app_listens(self):
+        caller = self.sidecar("caller", config=self.config)
+        port = harness.free_port()
+        s = self.sidecar("late", app_port=port, config=self.config, wait="/v1.0/healthz/outbound")
+        s.wait_log("This will block until the app is listening")
+        self.assertEqual(self.rows(self.hosts), ["caller"])
+        self.assertEqual((s.get("/proa/v1/startupz").status, s.get("/v1.0/healthz").status), (503, 500))
+        body = self.assertError(caller.get("/v1.0/invoke/late/method/m"), 500, "ERR_DIRECT_INVOKE")
+        self.assertIn("couldn't find service: late", body["message"])
+        self.app(port=port)
+        until("a caller finds it", lambda: caller.get("/v1.0/invoke/late/method/m").status == 200)
+        self.assertCountEqual(self.rows(self.hosts), ["caller", "late"])
+        s.wait_ready("/proa/v1/readyz")
+
+    def test_with_health_checks_it_registers_when_the_app_is_well(self):
+        app = self.app(on={"/healthz": (500,)})
+        s = self.sidecar("ill", app, config=self.config, args=[
+            "--enable-app-health-check", "--app-health-probe-interval", 1, "--app-health-threshold", 1])
+        app.wait_for("/healthz", 2)
+        self.assertEqual((self.rows(self.hosts), s.get("/proa/v1/readyz").status), ([], 503))
+        app.on["/healthz"] = (200,)
+        s.wait_ready("/proa/v1/readyz")
+        until("it is registered", lambda: self.rows(self.hosts) == ["ill"])
 
 
 class Hangup(harness.Case):

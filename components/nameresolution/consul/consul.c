@@ -33,7 +33,8 @@ struct consul {
     struct agent_service service;
     struct fiber *renewer;
     struct wait_group fibers;
-    bool registered;
+    bool registered; /* or nearly */
+    bool left;
 };
 
 /* ---- talking to the agent ---- */
@@ -145,6 +146,7 @@ CO static void consul_leave(void *self)
 {
     struct consul *c = self;
     SHIELD();
+    c->left = true;
     if (c->renewer)
         fiber_cancel(c->renewer);
     (void)wait_group_wait(&c->fibers);
@@ -273,25 +275,31 @@ static int check_env(struct consul *c, const struct component_env *env, struct e
 
 /* ---- life ---- */
 
-CO static int join(struct consul *c, struct error *err)
+CO static int greet(struct consul *c, struct error *err)
 {
     AUTO(arena_done) struct arena a;
     arena_init(&a, ARENA_MAX);
     struct talk t = { c, &a, S("GET"), S("/v1/agent/self"), S(""), S(""), err };
-    if (!c->self_register)
-        return talk(&t);
-    int r = do_register(c, err);
-    if (r)
-        return r;
-    c->registered = true;
-    log_info(SCOPE, "service %s registered on consul agent", c->service.app_id);
-    if (!c->ttl_ns)
+    return talk(&t);
+}
+
+/* With a ttl an agent that doesn't answer now is told with the next renewal. */
+CO static int consul_join(void *self, struct error *err)
+{
+    struct consul *c = self;
+    if (!c->self_register || c->left)
         return 0;
-    c->renewer = fiber_spawn("nameresolution.consul", renewer, c);
-    if (!c->renewer)
-        return fail(err, EXHAUSTED, NULL, "no fiber is left to renew the registration");
-    wait_group_add(&c->fibers);
-    return 0;
+    c->registered = true;
+    if (c->ttl_ns) {
+        c->renewer = fiber_spawn("nameresolution.consul", renewer, c);
+        if (!c->renewer)
+            return fail(err, EXHAUSTED, NULL, "no fiber is left to renew the registration");
+        wait_group_add(&c->fibers);
+    }
+    int r = do_register(c, err);
+    if (!r)
+        log_info(SCOPE, "service %s registered on consul agent", c->service.app_id);
+    return r;
 }
 
 CO static int consul_open(void *self, const struct component_env *env, struct error *err)
@@ -310,7 +318,7 @@ CO static int consul_open(void *self, const struct component_env *env, struct er
     config.secure = c->tls;
     if (!r)
         r = http_schemes_new(&config, &c->clients, err);
-    return r ? r : join(c, err);
+    return r ? r : greet(c, err);
 }
 
 static void free_clients(void *arg)
@@ -383,7 +391,7 @@ static const struct cfg_field consul_fields[] = {
     ROW("daprPortMetaKey", port_key, .kind = CFG_STR, .def = "DAPR_PORT",
         .doc = "metadata that has a sidecar's internal port"),
     ROW("useCache", use_cache, .kind = CFG_BOOL, .def = "true",
-        .doc = "without effect: the block keeps answers for 3 s"),
+        .doc = "without effect: the block keeps answers for 3 s at most"),
     ROW("advancedRegistration", advanced, .kind = CFG_STR, .doc = "not supported"),
 };
 
@@ -400,6 +408,7 @@ const struct resolver_ops nameresolution_consul = {
         .open = consul_open,
         .close = consul_close,
     },
+    .join = consul_join,
     .leave = consul_leave,
     .resolve = consul_resolve,
 };

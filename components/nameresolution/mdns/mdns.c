@@ -16,7 +16,7 @@
 
 #define SCOPE "proa.nameresolution.mdns"
 
-enum { APP_ID_MAX = 200, HOST_MAX = 256 };
+enum { APP_ID_MAX = 200, HOST_MAX = 256, ENTRY_MAX = APP_ID_MAX + ADDRESS_MAX };
 static const uint64_t BROWSE_NS = SEC(1);
 static const uint64_t GATHER_NS = MS(20);     /* after the first answer, for the others */
 static const uint64_t ASK_AGAIN_NS = MS(250); /* a datagram may get lost */
@@ -33,12 +33,13 @@ struct mdns {
     struct mdns_packet packet;
     struct udp *udp;
     struct worker *home;
-    struct fiber *receiver, *keeper, *answerer;
+    struct fiber *receiver, *keeper, *announcer, *answerer;
     struct wait_group fibers;
     uint64_t answered_ns;
     bool closing;
-    bool left;         /* nobody shall find us any more */
+    bool present, left; /* we are to be found; never again */
     char from_port[8]; /* ":5353" */
+    char entry[ENTRY_MAX]; /* "<app id> -> ip:port" */
     char datagram[DNS_MESSAGE_MAX];
 };
 
@@ -81,7 +82,7 @@ CO static void answer_later(void *arg)
 {
     struct mdns *m = arg;
     uint64_t due = m->answered_ns + ANSWER_EVERY_NS, now = clock_now_ns();
-    if (fiber_sleep(due > now ? due - now : 0) == 0 && !m->left)
+    if (fiber_sleep(due > now ? due - now : 0) == 0 && m->present)
         (void)send_service(m, SERVICE_TTL_S);
     m->answerer = NULL;
     wait_group_done(&m->fibers);
@@ -89,7 +90,7 @@ CO static void answer_later(void *arg)
 
 static void answer(struct mdns *m)
 {
-    if (m->left)
+    if (!m->present)
         return;
     if (clock_now_ns() - m->answered_ns >= ANSWER_EVERY_NS) {
         (void)send_service(m, SERVICE_TTL_S);
@@ -125,7 +126,7 @@ CO static void receive(void *arg)
             answer(m);
             break;
         case MDNS_LEGACY:
-            if (!m->left)
+            if (m->present)
                 send_legacy(m, from);
             break;
         case MDNS_NOTHING:
@@ -133,6 +134,15 @@ CO static void receive(void *arg)
         }
     }
     m->receiver = NULL;
+    wait_group_done(&m->fibers);
+}
+
+CO static void announce_again(void *arg)
+{
+    struct mdns *m = arg;
+    if (fiber_sleep(SEC(1)) == 0)
+        answer(m);
+    m->announcer = NULL;
     wait_group_done(&m->fibers);
 }
 
@@ -147,13 +157,10 @@ static void refresh(struct mdns *m)
     }
 }
 
-/* The second announcement of RFC 6762 section 8.3, then again while the lease runs, and now and
- * then a refresh of what is asked for. */
+/* Again while the lease runs, and now and then a refresh of what is asked for. */
 CO static void keep(void *arg)
 {
     struct mdns *m = arg;
-    if (fiber_sleep(SEC(1)) == 0)
-        answer(m);
     for (unsigned n = 1; fiber_sleep(REPEAT_NS) == 0; n++) {
         answer(m);
         if (n % REFRESH_EVERY == 0)
@@ -208,7 +215,7 @@ CO static int browse(struct browse *b)
     struct mdns_app *app = mdns_cache_track(&m->cache, b->app_id, &service, clock_now_ns());
     if (!app)
         return -EXHAUSTED;
-    if (dns_name_eq(&service, &m->service.type) && !m->left)
+    if (dns_name_eq(&service, &m->service.type) && m->present)
         mdns_cache_put(app, &m->service.self, SERVICE_TTL_S, clock_now_ns());
     int r = 0;
     if (mdns_cache_fresh(app, clock_now_ns()) == 0) {
@@ -303,8 +310,6 @@ static int spawn(struct mdns *m, const char *name, fiber_fn *fn, struct fiber **
 static int start(struct mdns *m, struct error *err)
 {
     int r = udp_open_multicast(m->group, (uint16_t)m->port, &m->udp, err);
-    if (!r && (r = send_service(m, SERVICE_TTL_S)))
-        fail(err, UNAVAILABLE, NULL, "no announcement could be sent to %s", m->group);
     if (!r)
         r = spawn(m, "mdns.receive", receive, &m->receiver, err);
     if (!r)
@@ -328,14 +333,10 @@ CO static int mdns_open(void *self, const struct component_env *env, struct erro
     (void)gethostname(host, sizeof host - 1);
     r = mdns_service_init(&m->service, env->app_id, host, (long)getpid(), env->host_address,
                           env->internal_port, err);
-    mdns_service_place(&m->service, env->zone, env->region);
-    if (!r)
-        r = start(m, err);
-    if (r)
-        return r;
-    log_info(SCOPE, "local service entry announced: %s -> %s:%u", env->app_id, env->host_address,
+    snprintf(m->entry, sizeof m->entry, "%s -> %s:%u", env->app_id, env->host_address,
              env->internal_port);
-    return 0;
+    mdns_service_place(&m->service, env->zone, env->region);
+    return r ? r : start(m, err);
 }
 
 static void cancel(struct fiber *f)
@@ -351,13 +352,28 @@ static void wake_browsers(struct mdns *m)
         waitq_wake_all(&((struct mdns_app *)e->value)->waiters, -CANCELLED);
 }
 
+/* Announced twice (RFC 6762 section 8.3), the second time by a fiber, as any answer may be. */
+CO static int mdns_join(void *self, struct error *err)
+{
+    struct mdns *m = self;
+    if (m->left)
+        return 0;
+    m->present = true;
+    if (send_service(m, SERVICE_TTL_S))
+        return fail(err, UNAVAILABLE, NULL, "no announcement could be sent to %s", m->group);
+    log_info(SCOPE, "local service entry announced: %s", m->entry);
+    return m->announcer ? 0 : spawn(m, "mdns.announce", announce_again, &m->announcer, err);
+}
+
 /* Runs where the instance was opened, as close does. */
 CO static void mdns_leave(void *self)
 {
     struct mdns *m = self;
     PRE(worker_self() == m->home);
+    bool present = m->present;
+    m->present = false;
     m->left = true;
-    if (m->udp)
+    if (m->udp && present)
         (void)send_service(m, 0);
 }
 
@@ -367,12 +383,13 @@ CO static void mdns_close(void *self)
     SHIELD();
     m->closing = true;
     cancel(m->answerer);
+    cancel(m->announcer);
     cancel(m->keeper);
     cancel(m->receiver);
     wake_browsers(m);
     (void)wait_group_wait(&m->fibers);
     if (m->udp) {
-        if (!m->left)
+        if (m->present)
             (void)send_service(m, 0);
         udp_close(m->udp);
         m->udp = NULL;
@@ -405,6 +422,7 @@ const struct resolver_ops nameresolution_mdns = {
         .open = mdns_open,
         .close = mdns_close,
     },
+    .join = mdns_join,
     .leave = mdns_leave,
     .resolve = mdns_resolve,
 };

@@ -243,7 +243,7 @@ static int touch_row(struct hosts *h, bool *ret_found, struct error *err)
 int hosts_renew(struct hosts *h, bool *ret_lost, struct error *err)
 {
     AUTO(unlock) __attribute__((unused)) pthread_mutex_t *held = lock(&h->writer);
-    bool found = h->left;
+    bool found = !h->joined || h->left;
     int r = found ? 0 : touch_row(h, &found, err);
     if (!r && !found)
         r = write_row(h, err);
@@ -318,8 +318,15 @@ int hosts_open(struct hosts *h, const struct hosts_config *config, struct error 
     id_uuid4(h->id);
     h->id[UUID_LEN] = 0;
     process_name_self(h->process);
-    r = write_row(h, err);
-    sqlite3_busy_timeout(h->writer.db, (int)config->timeout_ms);
+    return 0;
+}
+
+int hosts_join(struct hosts *h, struct error *err)
+{
+    AUTO(unlock) __attribute__((unused)) pthread_mutex_t *held = lock(&h->writer);
+    h->joined = true;
+    int r = h->left ? 0 : write_row(h, err);
+    sqlite3_busy_timeout(h->writer.db, (int)h->config.timeout_ms); /* renewals have a next time */
     return r;
 }
 

@@ -39,17 +39,20 @@ struct hosts {
     struct hosts_conn *read; /* the writer itself when the database is in memory */
     char id[UUID_LEN + 1];   /* registration_id of our row */
     char process[PROCESS_NAME_MAX];
-    bool left; /* our row is gone for good; under the writer's lock */
+    bool joined; /* our row is to be there; under the writer's lock */
+    bool left;   /* … it's gone for good */
 };
 
-/* Opens the file, makes the tables when they aren't there, and commits our row. After a failure
- * too, hosts_close() is due. */
+/* Opens the file and makes the tables when they aren't there. After a failure too, hosts_close()
+ * is due. */
 int hosts_open(struct hosts *h, const struct hosts_config *config, struct error *err) WUR;
 /* Takes our row back, if one is there, and closes. A zeroed struct is fine. */
 void hosts_close(struct hosts *h);
+/* Commits our row; after a failure hosts_renew() does. */
+int hosts_join(struct hosts *h, struct error *err) WUR;
 /* Takes our row back for good; hosts_find() goes on. */
 void hosts_leave(struct hosts *h);
-/* Makes our row young again; a row that somebody has deleted is written anew (*ret_lost = true). */
+/* Makes our row, if there is to be one, young again; a row that somebody has deleted is written anew (*ret_lost = true). */
 int hosts_renew(struct hosts *h, bool *ret_lost, struct error *err) WUR;
 int hosts_clean(struct hosts *h, struct error *err) WUR;
 /* Registrations of app_id in random order: of the living ones; when there is none, of those that

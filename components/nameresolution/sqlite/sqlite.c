@@ -127,6 +127,12 @@ static void job_close(void *arg)
     hosts_close(&j->s->hosts);
 }
 
+static void job_join(void *arg)
+{
+    struct job *j = arg;
+    j->result = hosts_join(&j->s->hosts, j->err);
+}
+
 static void job_leave(void *arg)
 {
     struct job *j = arg;
@@ -232,6 +238,15 @@ CO static void resolver_close(void *self)
         job_close(&j); /* out of memory: a short stall is better than a row and a file left */
 }
 
+CO static int resolver_join(void *self, struct error *err)
+{
+    struct sqlite_resolver *s = self;
+    struct error cause = { 0 };
+    struct job j = { .s = s, .err = &cause };
+    int r = on_pool(job_join, &j);
+    return r ? fail(err, (enum code) - r, NULL, "%s: %s", s->url, cause.text) : 0;
+}
+
 CO static void resolver_leave(void *self)
 {
     struct job j = { .s = self };
@@ -313,6 +328,7 @@ const struct resolver_ops nameresolution_sqlite = {
         .open = resolver_open,
         .close = resolver_close,
     },
+    .join = resolver_join,
     .leave = resolver_leave,
     .resolve = resolver_resolve,
 };

@@ -8,7 +8,8 @@
 #include <stdio.h>
 
 enum { WORKERS_MAX = 64, TRIES = 5, ARENA_MAX = 64 << 10, KEY_MAX = 512 };
-static const uint64_t KEEP_NS = 3000000000u, AGAIN_NS = 1000000000u;
+static const uint64_t KEEP_NS = SEC(3), LOOK_NS = MS(250), AGAIN_NS = SEC(1);
+static const uint32_t BUSY = 500; /* permille of what an instance can do */
 
 struct resolve_cache {
     struct instances *table;
@@ -78,6 +79,38 @@ static void make_room(struct map *m)
         fleet_free(map_remove(m, first->key));
 }
 
+/* Who has come or gone lately is seldom the only one. */
+static bool has_changed(const struct fleet *old, const struct fleet *f)
+{
+    if (!old || old->n != f->n)
+        return true;
+    for (size_t i = 0; i < f->n; i++) {
+        size_t k = 0;
+        while (k < old->n && old->peer[k] != f->peer[i])
+            k++;
+        if (k == old->n)
+            return true;
+    }
+    return false;
+}
+
+/* All that are known have much to do: there may be more of them by now. */
+static bool is_busy(const struct fleet *f)
+{
+    for (size_t i = 0; i < f->n; i++)
+        if (atomic_load_explicit(&f->peer[i]->load, memory_order_relaxed) < BUSY)
+            return false;
+    return f->n > 0;
+}
+
+static bool is_due(struct fleet *f, uint64_t now)
+{
+    if (LIKELY(now < f->look_ns))
+        return false;
+    f->look_ns = now + LOOK_NS;
+    return now >= f->until_ns || is_busy(f);
+}
+
 /* Takes the resolver's answer over. */
 static int update(struct resolve_cache *c, const struct key *k, str app_id, str namespace_,
                   const struct registration *found, size_t n)
@@ -86,12 +119,13 @@ static int update(struct resolve_cache *c, const struct key *k, str app_id, str 
     struct fleet *old = find(c, k), *f = mem_zalloc(sizeof *f);
     if (!f)
         return -EXHAUSTED;
-    f->until_ns = now + KEEP_NS;
     f->up = instances_get(c->table, app_id, namespace_, now);
     if (!f->up || upstream_update(c->table, f->up, found, n, now, f->peer, &f->n) < 0) {
         fleet_free(f);
         return -EXHAUSTED;
     }
+    f->look_ns = now + LOOK_NS;
+    f->until_ns = now + (has_changed(old, f) ? LOOK_NS : KEEP_NS);
     if (!old)
         make_room(my_map(c));
     if (map_put(my_map(c), str_of(k->text, k->n), f, NULL) < 0) {
@@ -135,7 +169,7 @@ NOINLINE CO static int refresh(struct resolve_cache *c, struct blocks *b, const 
 {
     struct error cause = { 0 };
     if (*ret)
-        (*ret)->until_ns =
+        (*ret)->look_ns =
             clock_now_ns() + AGAIN_NS; /* one asks, the others go on with what was known */
     int r = ask(c, b, k, app_id, namespace_, &cause);
     *ret = find(c, k); /* others may have replaced it while we waited */
@@ -152,7 +186,7 @@ CO int resolve(struct resolve_cache *c, struct blocks *b, str app_id, str namesp
     struct key k = key_of(app_id, namespace_);
     struct fleet *f = find(c, &k);
     int r = 0;
-    if (!f || clock_now_ns() >= f->until_ns)
+    if (!f || is_due(f, clock_now_ns()))
         r = refresh(c, b, &k, app_id, namespace_, &f, err);
     if (r < 0)
         return r;
@@ -167,5 +201,5 @@ void resolve_again(struct resolve_cache *c, str app_id, str namespace_)
     struct key k = key_of(app_id, namespace_);
     struct fleet *f = find(c, &k);
     if (f)
-        f->until_ns = 0;
+        f->look_ns = f->until_ns = 0;
 }

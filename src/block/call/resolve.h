@@ -4,7 +4,8 @@
  * Thread: any worker.
  * Failure: -UNAVAILABLE nobody is registered under that id (after asking the resolver a few times).
  * Limits: RESOLVE_IDS ids a worker (then the one that came first goes), RESOLVE_ADDRESSES addresses
- * each, kept for 3 s. */
+ * each, kept for 3 s; for a quarter
+ * of a second when they have just changed, or are busy: others may have come to help. */
 #pragma once
 
 #include "block/call/instances.h"
@@ -21,7 +22,8 @@ struct fleet {
     struct upstream *up;
     struct peer *peer[RESOLVE_ADDRESSES];
     size_t n;          /* at least 1 */
-    uint64_t until_ns; /* then the resolver is asked again */
+    uint64_t until_ns; /* then the resolver is asked again … */
+    uint64_t look_ns;  /* … and before that not even thought about */
 };
 
 /* *ret is good until the next suspension. */

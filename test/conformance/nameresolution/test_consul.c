@@ -187,7 +187,7 @@ CO static int join(struct bench *b, struct fixture *f, const char *register_, co
                          key,
                          value,
                          NULL };
-    return fixture_open(f, "nameresolution.hashicorp.consul", md, &env);
+    return fixture_join(f, "nameresolution.hashicorp.consul", md, &env);
 }
 
 /* For at most twenty seconds. */

@@ -157,7 +157,7 @@ CO static void join_placed(struct island *i, const struct engine *e, struct fixt
         .region = region,
         .internal_port = port,
     };
-    CHECK_OK(fixture_open(f, e->type, i->config, &env), "%s: %s", e->type, f->err.text);
+    CHECK_OK(fixture_join(f, e->type, i->config, &env), "%s: %s", e->type, f->err.text);
 }
 
 CO static void join(struct island *i, const struct engine *e, struct fixture *f, const char *app_id,
@@ -373,6 +373,59 @@ TEST_LOOP(who_leaves_is_not_found_but_still_finds)
 {
     EACH_THAT(REGISTERS, e)
     try_leave(e);
+}
+
+CO static void try_join(const struct engine *e)
+{
+    static const struct component_env late = {
+        .app_id = "late",
+        .namespace_ = "default",
+        .host_address = "127.0.0.2",
+        .internal_port = 50002,
+    };
+    AUTO(island_done) struct island i;
+    AUTO(arena_done) struct arena arena;
+    struct fixture a, b;
+    arena_init(&arena, KIB(64));
+    if (!island_init(&i, e))
+        return;
+    join(&i, e, &a, "early", "127.0.0.1", 50001);
+    CHECK_OK(fixture_open(&b, e->type, i.config, &late), "%s: %s", e->type, b.err.text);
+    await(&b, "early", "127.0.0.1:50001");
+    CHECK_STR(resolve(&a, &arena, "late", 16), "", "%s", e->type);
+    CHECK_STR(resolve(&b, &arena, "late", 16), "", "%s: not even by itself", e->type);
+    CHECK_OK(ops(&b)->join(b.self, &b.err), "%s: %s", e->type, b.err.text);
+    await(&a, "late", "127.0.0.2:50002");
+    fixture_close(&b);
+    await(&a, "late", "");
+    fixture_close(&a);
+}
+
+TEST_LOOP(who_has_not_joined_yet_finds_but_is_not_found)
+{
+    EACH_THAT(REGISTERS, e)
+    try_join(e);
+}
+
+CO static void try_leave_first(const struct engine *e)
+{
+    AUTO(island_done) struct island i;
+    AUTO(arena_done) struct arena arena;
+    struct fixture f;
+    arena_init(&arena, KIB(64));
+    if (!island_init(&i, e))
+        return;
+    CHECK_OK(fixture_open(&f, e->type, i.config, &plain_env), "%s: %s", e->type, f.err.text);
+    ops(&f)->leave(f.self);
+    CHECK_OK(ops(&f)->join(f.self, &f.err), "%s: %s", e->type, f.err.text);
+    CHECK_STR(resolve(&f, &arena, plain_env.app_id, 16), "", "%s", e->type);
+    fixture_close(&f);
+}
+
+TEST_LOOP(join_after_leave_registers_nothing)
+{
+    EACH_THAT(REGISTERS, e)
+    try_leave_first(e);
 }
 
 struct far {

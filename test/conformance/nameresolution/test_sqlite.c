@@ -63,7 +63,7 @@ CO static void bench_open(struct bench *b, const char *name, const char *update)
     arena_init(&b->arena, KIB(64));
     b->path = fixture_file(&b->arena, name, NULL);
     const char *md[] = { "url", b->path, "timeout", "200ms", "updateInterval", update, NULL };
-    CHECK_OK(fixture_open(&b->f, "nameresolution.sqlite", md, &env), "%s", b->f.err.text);
+    CHECK_OK(fixture_join(&b->f, "nameresolution.sqlite", md, &env), "%s", b->f.err.text);
     b->db = open_file(b->path);
 }
 
@@ -244,7 +244,7 @@ TEST_LOOP(row_of_a_dead_process_at_our_address_is_taken_over)
     fixture_close(&b.f);
     exec(b.db, "INSERT INTO hosts VALUES ('r1', '10.0.0.1:50001', 'old', '', unixepoch())");
     const char *md[] = { "connectionString", b.path, NULL };
-    CHECK_OK(fixture_open(&b.f, "nameresolution.sqlite", md, &env), "%s", b.f.err.text);
+    CHECK_OK(fixture_join(&b.f, "nameresolution.sqlite", md, &env), "%s", b.f.err.text);
     CHECK_TEXT(query(b.db, "SELECT group_concat(app_id) FROM hosts", got), "alpha");
     bench_close(&b);
 }
@@ -290,7 +290,7 @@ struct starter {
 CO static void start_one(void *arg)
 {
     struct starter *s = arg;
-    s->result = fixture_open(&s->f, "nameresolution.sqlite", s->md, &s->env);
+    s->result = fixture_join(&s->f, "nameresolution.sqlite", s->md, &s->env);
     wait_group_done(s->group);
 }
 
@@ -341,7 +341,7 @@ TEST_LOOP(in_memory_database_knows_itself)
     struct bench b;
     struct registration v[2];
     arena_init(&b.arena, KIB(64));
-    CHECK_OK(fixture_open(&b.f, "nameresolution.sqlite", md, &env), "%s", b.f.err.text);
+    CHECK_OK(fixture_join(&b.f, "nameresolution.sqlite", md, &env), "%s", b.f.err.text);
     CHECK_EQ(find(&b, "alpha", v, 2), 1);
     fixture_close(&b.f);
     arena_done(&b.arena);

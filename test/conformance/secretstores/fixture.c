@@ -35,6 +35,14 @@ int fixture_open(struct fixture *f, const char *type, const char *const *name_va
     return r;
 }
 
+CO int fixture_join(struct fixture *f, const char *type, const char *const *name_value,
+                    const struct component_env *env)
+{
+    int r = fixture_open(f, type, name_value, env);
+    const struct resolver_ops *ops = r ? NULL : CONTAINER_OF(f->type, struct resolver_ops, t);
+    return ops && ops->join ? ops->join(f->self, &f->err) : r;
+}
+
 void fixture_close(struct fixture *f)
 {
     if (f->self && f->type->close)

@@ -20,6 +20,9 @@ struct kvs fixture_kvs(struct arena *a, const char *const *name_value);
  * any case. */
 CO int fixture_open(struct fixture *f, const char *type, const char *const *name_value,
                     const struct component_env *env) WUR;
+/* The same of a resolver, and registers it. */
+CO int fixture_join(struct fixture *f, const char *type, const char *const *name_value,
+                    const struct component_env *env) WUR;
 CO void fixture_close(struct fixture *f);
 
 /* Checks that rows (a NULL-ended list of types) are exactly the registry's engines of this kind. */
