@@ -19,7 +19,7 @@ static void command_names(FILE *out)
 
 static void bash_values(FILE *out, const struct cli_option *o)
 {
-    if (o->kind == OPTION_FLAG)
+    if (o->kind == OPTION_FLAG || o->bare)
         return;
     fprintf(out, "            --%s", o->name);
     if (o->letter)
@@ -96,7 +96,7 @@ static void zsh_option(FILE *out, const struct cli_option *o)
     zsh_text(out, o->help);
     fputc(']', out);
     if (o->kind != OPTION_FLAG) {
-        fprintf(out, ":%s:", o->value);
+        fprintf(out, "%s:%s:", o->bare ? ":" : "", o->value);
         if (o->choices) {
             fputc('(', out);
             words(out, o->choices);
@@ -159,7 +159,7 @@ static void fish_option(FILE *out, const char *command, const struct cli_option 
         fputs(" -xa '", out);
         words(out, o->choices);
         fputc('\'', out);
-    } else if (o->kind != OPTION_FLAG) {
+    } else if (o->kind != OPTION_FLAG && !o->bare) {
         fputs(o->hint == OPTION_PLAIN ? " -x" : " -rF", out);
     }
     fputs(" -d '", out);

@@ -136,6 +136,12 @@ static int unknown(const struct parse *p, const char *arg, str name)
     return fail(p->err, INVALID, NULL, "unknown option '%s'", arg);
 }
 
+static bool is_number(const char *text)
+{
+    int64_t v;
+    return str_to_i64(str_c(text), &v);
+}
+
 /* "--name", "--name=value", "--name value", "-n value", "-nvalue"; one dash is as good as two. */
 static int parse_option(struct parse *p, const char *arg)
 {
@@ -153,6 +159,8 @@ static int parse_option(struct parse *p, const char *arg)
         return set_value(p, o, value.p);
     if (o->kind == OPTION_FLAG)
         return set_value(p, o, "true");
+    if (o->bare && (p->at == p->argc || !is_number(p->argv[p->at])))
+        return set_value(p, o, o->bare);
     if (p->at == p->argc)
         return fail(p->err, INVALID, NULL, "%s needs a value: --%s %s", arg, o->name, o->value);
     return set_value(p, o, p->argv[p->at++]);

@@ -27,6 +27,7 @@ struct cli_option {
     size_t off;        /* of the field in the command's own struct */
     const char *value; /* what it's called in help, such as "PORT"; NULL for flags */
     const char *def;   /* default as it would be typed; NULL = zero */
+    const char *bare;  /* what it is when no number follows it; NULL = a value must follow */
     const char *help;
     int64_t min, max;           /* OPTION_INT */
     const char *const *choices; /* NULL-ended; NULL = any */

@@ -5,6 +5,8 @@
 #include "cli/status_tables.h"
 #include "cli/table.h"
 
+#include "fiber/fiber.h"
+
 #include <math.h>
 #include <unistd.h>
 
@@ -13,6 +15,7 @@ enum { STATUS_ARENA_MAX = 64 << 20 };
 struct status {
     const char *run_name;
     int64_t port;
+    int64_t watch_s; /* 0 = once */
     bool json;
 };
 
@@ -119,12 +122,51 @@ static int print_status(const struct status_job *j)
 
 /* ---- the command ---- */
 
+CO static int look(struct status_job *j)
+{
+    int r = ask_find_run(j->arena, j->o->run_name, j->o->port, &j->run, j->err);
+    return r ? r : ask_feed(&j->run, j->arena, &j->feed, j->err);
+}
+
+static int show(const struct status_job *j)
+{
+    if (!j->o->json)
+        return print_status(j);
+    printf("%.*s\n", (int)j->feed.raw.n, j->feed.raw.p);
+    return 0;
+}
+
+/* What is on the screen is replaced; without a terminal one follows the other. */
+static void begin_again(const struct status *o, bool first)
+{
+    if (!o->json && console_is_terminal(STDOUT_FILENO))
+        printf("\033[H\033[2J");
+    else if (!o->json && !first)
+        printf("\n");
+}
+
 CO static void status_fiber(void *arg)
 {
     struct status_job *j = arg;
-    j->result = ask_find_run(j->arena, j->o->run_name, j->o->port, &j->run, j->err);
-    if (!j->result)
-        j->result = ask_feed(&j->run, j->arena, &j->feed, j->err);
+    bool first = true;
+    do {
+        arena_reset(j->arena);
+        j->result = look(j);
+        if (j->result && first)
+            return;
+        if (j->result) { /* it was there before */
+            if (!j->o->json)
+                printf("\nThe run has ended.\n");
+            j->result = fflush(stdout) != 0;
+            return;
+        }
+        if (j->o->watch_s)
+            begin_again(j->o, first);
+        first = false;
+        j->result = show(j);
+        if (!j->result && fflush(stdout) != 0)
+            j->result = fail(j->err, UNAVAILABLE, NULL, "nobody reads what is printed");
+    } while (!j->result && j->o->watch_s && fiber_sleep(SEC((uint64_t)j->o->watch_s)) == 0);
 }
 
 static int status_main(const void *options, const struct option_list *words)
@@ -136,18 +178,17 @@ static int status_main(const void *options, const struct option_list *words)
     int r = ask_in_fiber(status_fiber, &j, &err);
     if (!r)
         r = j.result;
-    if (!r && j.o->json)
-        printf("%.*s\n", (int)j.feed.raw.n, j.feed.raw.p);
-    else if (!r)
-        r = print_status(&j);
     if (r)
         console_error("status", &err);
-    return r || fflush(stdout) != 0 ? EXIT_FAILED : EXIT_OK;
+    return r ? EXIT_FAILED : EXIT_OK;
 }
 
 #define AT(member) offsetof(struct status, member)
 static const struct cli_option status_options[] = {
     { "json", 0, OPTION_FLAG, AT(json), .help = "Print the whole feed as JSON" },
+    { "watch", 'w', OPTION_INT, AT(watch_s), "[SECONDS]",
+      .help = "Again and again, every 2 seconds, until Ctrl-C or the run ends", .bare = "2", .min = 1,
+      .max = 3600 },
     { "run", 0, OPTION_STR, AT(run_name), "NAME", .help = "Of the run of this name" },
     { "port", 0, OPTION_INT, AT(port), "PORT", .help = "Of the run whose page is on this port",
       .max = 65535 },
@@ -161,9 +202,11 @@ const struct command status_command = {
     .about =
         "Rates, 99th percentile and errors are of the last two seconds, for the service as a\n"
         "whole, in its first line. Tables of overload control, scale, instances that callers\n"
-        "avoid, open breakers, zones and faults on purpose follow if there is anything to show.",
+        "avoid, open breakers, zones and faults on purpose follow if there is anything to show.\n"
+        "With --watch a terminal shows the latest tables, and a pipe gets one after the other\n"
+        "(with --json a line each time).",
     .options = { status_options, COUNT(status_options) },
     .size = sizeof(struct status),
-    .examples = "proa status\nproa status --json | jq .totals",
+    .examples = "proa status\nproa status --watch\nproa status --json | jq .totals",
     .run = status_main,
 };

@@ -7,6 +7,7 @@ of its own (XDG_RUNTIME_DIR), so that tests may run beside each other and beside
 import http.client
 import json
 import os
+import pty
 import re
 import shutil
 import signal
@@ -431,6 +432,45 @@ class Runs(unittest.TestCase):
         feed = json.loads(run.command("status", "--json").stdout)
         self.assertEqual((feed["peers"][0]["state"], feed["zones"]["crossing"]), ("ejected", 0.5))
         self.assertEqual([b["state"] for b in feed["breakers"]], ["open", "closed"])
+
+    def watch(self, run, *args, **io):
+        process = subprocess.Popen([PROA, "status", "--watch", "1", *args], env=run.env, stdin=subprocess.DEVNULL, **io)
+        self.addCleanup(process.kill)
+        return process
+
+    def test_status_is_watched_until_the_run_ends(self):
+        run = self.start_two()
+        piped = self.watch(run, stdout=subprocess.PIPE, text=True)
+        lines = self.watch(run, "--json", stdout=subprocess.PIPE, text=True)
+        master, slave = pty.openpty()
+        screen = self.watch(run, stdout=slave)
+        os.close(slave)
+        for _ in range(2):
+            self.assertEqual(json.loads(lines.stdout.readline())["run"]["name"], "shop")
+        shown = b""
+        while shown.count(b"\033[H\033[2J") < 2:
+            shown += os.read(master, 65536)
+        self.assertIn(b"orders-1", shown)
+        run.process.terminate()
+        out, _ = piped.communicate(timeout=WAIT)
+        tables = out.split("INSTANCE")[1:]
+        self.assertGreaterEqual(len(tables), 2)
+        self.assertRegex(tables[0], r"orders-1 +healthy")
+        self.assertNotIn("\033", out)
+        self.assertTrue(out.endswith("The run has ended.\n"), out[-200:])
+        for process in (piped, lines, screen):
+            self.assertEqual(process.wait(WAIT), 0)
+        for line in lines.communicate()[0].splitlines():
+            self.assertEqual(json.loads(line)["run"]["name"], "shop")
+        os.close(master)
+
+    def test_ctrl_c_ends_a_watch(self):
+        run = self.start_two()
+        piped = self.watch(run, stdout=subprocess.PIPE, text=True)
+        piped.stdout.readline()
+        piped.send_signal(signal.SIGINT)
+        piped.communicate(timeout=WAIT)
+        self.assertEqual(piped.returncode, -signal.SIGINT)
 
     def test_ctrl_c_stops_all_sidecars_first(self):
         run = self.start_two()

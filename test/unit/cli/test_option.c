@@ -4,7 +4,7 @@
 
 struct settings {
     const char *name, *colour;
-    int64_t port;
+    int64_t port, watch;
     bool quiet;
     struct option_list dirs;
 };
@@ -17,6 +17,8 @@ static const struct cli_option options[] = {
     { "port", 'p', OPTION_INT, offsetof(struct settings, port), "PORT", .def = "80", .min = 1,
       .max = 65535 },
     { "quiet", 'q', OPTION_FLAG, offsetof(struct settings, quiet) },
+    { "watch", 'w', OPTION_INT, offsetof(struct settings, watch), "[SECONDS]", .bare = "2", .min = 1,
+      .max = 60 },
     { "resources-path", 'd', OPTION_LIST, offsetof(struct settings, dirs), "DIR" },
 };
 
@@ -42,6 +44,34 @@ static void parse(struct parsed *p, bool command_follows, const char *const *wor
 }
 
 #define PARSE(p, follows, ...) parse(p, follows, (const char *const[]){ __VA_ARGS__, NULL })
+
+TEST(number_behind_an_option_that_stands_alone_is_its_own_any_other_word_is_not)
+{
+    static const struct {
+        const char *name, *words[4];
+        int64_t watch;
+        size_t rest;
+        int r;
+    } row[] = {
+        { "absent", { "w" }, 0, 1, 0 },
+        { "at the end", { "w", "--watch" }, 2, 1, 0 },
+        { "before a word", { "--watch", "w" }, 2, 1, 0 },
+        { "before an option", { "-w", "--quiet" }, 2, 0, 0 },
+        { "with its number", { "--watch", "7", "w" }, 7, 1, 0 },
+        { "with a sign", { "--watch=7", "8" }, 7, 1, 0 },
+        { "letter and number", { "-w7" }, 7, 0, 0 },
+        { "too large", { "--watch", "61" }, 0, 0, -INVALID },
+        { "no number", { "--watch=soon" }, 0, 0, -INVALID },
+    };
+    EACH (row, t) {
+        struct parsed p;
+        parse(&p, false, t->words);
+        CHECK_EQ(p.r, t->r, "%s", t->name);
+        CHECK_EQ(p.s.watch, t->watch, "%s", t->name);
+        CHECK(t->r || p.rest.n == t->rest, "%s: %zu", t->name, p.rest.n);
+        arena_done(&p.arena);
+    }
+}
 
 TEST(every_spelling_of_an_option_is_understood)
 {
