@@ -187,8 +187,8 @@ static int status_main(const void *options, const struct option_list *words)
 static const struct cli_option status_options[] = {
     { "json", 0, OPTION_FLAG, AT(json), .help = "Print the whole feed as JSON" },
     { "watch", 'w', OPTION_INT, AT(watch_s), "[SECONDS]",
-      .help = "Again and again, every 2 seconds, until Ctrl-C or the run ends", .bare = "2", .min = 1,
-      .max = 3600 },
+      .help = "Again and again, every 2 seconds, until Ctrl-C or the run ends", .bare = "2",
+      .min = 1, .max = 3600 },
     { "run", 0, OPTION_STR, AT(run_name), "NAME", .help = "Of the run of this name" },
     { "port", 0, OPTION_INT, AT(port), "PORT", .help = "Of the run whose page is on this port",
       .max = 65535 },

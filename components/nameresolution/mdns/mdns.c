@@ -37,8 +37,8 @@ struct mdns {
     struct wait_group fibers;
     uint64_t answered_ns;
     bool closing;
-    bool present, left; /* we are to be found; never again */
-    char from_port[8]; /* ":5353" */
+    bool present, left;    /* we are to be found; never again */
+    char from_port[8];     /* ":5353" */
     char entry[ENTRY_MAX]; /* "<app id> -> ip:port" */
     char datagram[DNS_MESSAGE_MAX];
 };

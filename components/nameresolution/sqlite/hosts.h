@@ -52,7 +52,8 @@ void hosts_close(struct hosts *h);
 int hosts_join(struct hosts *h, struct error *err) WUR;
 /* Takes our row back for good; hosts_find() goes on. */
 void hosts_leave(struct hosts *h);
-/* Makes our row, if there is to be one, young again; a row that somebody has deleted is written anew (*ret_lost = true). */
+/* Makes our row, if there is to be one, young again; a row that somebody has deleted is written
+ * anew (*ret_lost = true). */
 int hosts_renew(struct hosts *h, bool *ret_lost, struct error *err) WUR;
 int hosts_clean(struct hosts *h, struct error *err) WUR;
 /* Registrations of app_id in random order: of the living ones; when there is none, of those that

@@ -17,8 +17,8 @@ static const struct cli_option options[] = {
     { "port", 'p', OPTION_INT, offsetof(struct settings, port), "PORT", .def = "80", .min = 1,
       .max = 65535 },
     { "quiet", 'q', OPTION_FLAG, offsetof(struct settings, quiet) },
-    { "watch", 'w', OPTION_INT, offsetof(struct settings, watch), "[SECONDS]", .bare = "2", .min = 1,
-      .max = 60 },
+    { "watch", 'w', OPTION_INT, offsetof(struct settings, watch), "[SECONDS]", .bare = "2",
+      .min = 1, .max = 60 },
     { "resources-path", 'd', OPTION_LIST, offsetof(struct settings, dirs), "DIR" },
 };
 
