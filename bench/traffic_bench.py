@@ -6,8 +6,8 @@ usage: bench/traffic_bench.py [--rate N] [--secs S] [--only LEG] BINARY
 Five instances of an app behind five sidecars, called at a steady rate through a sixth. The apps and the
 caller are in this process. Printed beside their bars: the share of calls affected from 2 s on after an
 instance begins to fail or becomes 20 times slower; the failed calls when one is killed; the attempts a
-call while all fail for 10 s, and the share that succeeds from 2 s on after that. Exit status 1 when a bar
-isn't met: for people and releases, not for tests.
+call while all fail for 10 s, and the share that succeeds from 2 s on after that; the same at the end of three
+hops with retries at each. Exit status 1 when a bar isn't met: for people and releases, not for tests.
 """
 import argparse
 import asyncio
@@ -32,10 +32,42 @@ kind: Resiliency
 metadata: {name: retries}
 spec:
   policies: {retries: {often: {policy: exponential, maxInterval: 100ms, maxRetries: 3}}}
-  targets: {apps: {orders: {retry: often}}}
+  targets: {apps: {orders: {retry: often}, first: {retry: often}, second: {retry: often}}}
 """
 INSTANCES, USUAL = 5, 0.01
 GRACE = 2  # seconds until a sick instance may have no more calls
+
+
+class Client:
+    """Calls of one app through a sidecar."""
+
+    def __init__(self, port, app_id):
+        self.port, self.app_id, self.idle = port, app_id, []
+
+    async def get(self, trace):
+        """The status and number of the answer; status 0 = none."""
+        try:
+            r, w = self.idle.pop() if self.idle else await asyncio.open_connection("127.0.0.1", self.port)
+        except OSError:
+            return 0, -1
+        try:
+            w.write(b"GET /v1.0/invoke/%s/method/x HTTP/1.1\r\nHost: x\r\ntraceparent: %s\r\n\r\n" %
+                    (self.app_id.encode(), trace))
+            head = await asyncio.wait_for(r.readuntil(b"\r\n\r\n"), 30)
+            fields = fields_of(head)
+            if b"transfer-encoding" in fields:  # what a peer answers before it's known to be a Proa
+                body = (await r.readuntil(b"0\r\n\r\n")).split(b"\r\n")[1]
+            else:
+                body = await r.readexactly(int(fields.get(b"content-length", b"0")))
+            self.idle.append((r, w))
+            return int(head.split()[1]), int(body) if body.isdigit() else -1
+        except (OSError, ValueError, asyncio.IncompleteReadError, asyncio.TimeoutError):
+            w.close()
+            return 0, -1
+
+
+def fields_of(head):
+    return dict(line.lower().split(b":", 1) for line in head.split(b"\r\n")[1:] if line)
 
 
 class Instance:
@@ -51,13 +83,28 @@ class Instance:
     async def connection(self, r, w):
         try:
             while True:
-                await r.readuntil(b"\r\n\r\n")
+                head = await r.readuntil(b"\r\n\r\n")
                 self.calls += 1
-                await asyncio.sleep(self.delay)
-                w.write(b"HTTP/1.1 %d X\r\nContent-Length: 1\r\n\r\n%d" % (self.status, self.number))
+                w.write(b"HTTP/1.1 %d X\r\nContent-Length: 1\r\n\r\n%d" % (await self.work(head), self.number))
         except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
             pass  # the caller, or this program, has ended
         w.close()
+
+    async def work(self, head):
+        await asyncio.sleep(self.delay)
+        return self.status
+
+
+class Middle(Instance):
+    """An app that calls the next one, passes the trace on, and nothing back: a failure is its own."""
+
+    next = None
+
+    async def work(self, head):
+        if not self.next:
+            return 404  # its sidecar asks what it subscribes to
+        status, _ = await self.next.get(fields_of(head)[b"traceparent"].strip())
+        return 200 if status == 200 else 500
 
 
 class Call:
@@ -68,9 +115,9 @@ class Call:
 class Fleet:
     def __init__(self, binary, rate, resources=""):
         self.binary, self.rate, self.resources = binary, rate, resources
-        self.procs, self.calls, self.idle, self.dir = [], [], [], tempfile.mkdtemp(prefix="proa-bench-")
+        self.procs, self.dir = [], tempfile.mkdtemp(prefix="proa-bench-")
 
-    async def start(self):
+    async def start(self, hops=()):
         os.mkdir(f"{self.dir}/resources")
         for name, text in (("config.yaml", CONFIG.format(d=self.dir)), ("resources/r.yaml", self.resources)):
             with open(f"{self.dir}/{name}", "w", encoding="utf-8") as f:
@@ -79,7 +126,13 @@ class Fleet:
         for a in self.apps:
             await a.serve()
             await asyncio.to_thread(self.sidecar, "orders", ["--app-port", str(a.port)])
-        self.port = await asyncio.to_thread(self.sidecar, "caller", ["--resources-path", f"{self.dir}/resources"])
+        resources, to = ["--resources-path", f"{self.dir}/resources"], "orders"
+        for app_id in hops:  # from the last one to the first
+            middle = Middle(0)
+            await middle.serve()
+            port = await asyncio.to_thread(self.sidecar, app_id, ["--app-port", str(middle.port), *resources])
+            middle.next, to = Client(port, to), app_id
+        self.client = Client(await asyncio.to_thread(self.sidecar, "caller", resources), to)
 
     def sidecar(self, app_id, more):
         http, grpc, internal, metrics = free_ports(4)
@@ -92,21 +145,7 @@ class Fleet:
         return http
 
     async def one(self, call):
-        connection = self.idle.pop() if self.idle else await asyncio.open_connection("127.0.0.1", self.port)
-        r, w = connection
-        try:
-            w.write(b"GET /v1.0/invoke/orders/method/x HTTP/1.1\r\nHost: x\r\n\r\n")
-            head = await asyncio.wait_for(r.readuntil(b"\r\n\r\n"), 30)
-            fields = dict(line.lower().split(b":", 1) for line in head.split(b"\r\n")[1:] if line)
-            if b"transfer-encoding" in fields:  # what a peer answers before it's known to be a Proa
-                body = (await r.readuntil(b"0\r\n\r\n")).split(b"\r\n")[1]
-            else:
-                body = await r.readexactly(int(fields.get(b"content-length", b"0")))
-            call.status = int(head.split()[1])
-            call.number = int(body) if body.isdigit() else -1
-            self.idle.append(connection)
-        except (OSError, ValueError, asyncio.IncompleteReadError, asyncio.TimeoutError):
-            w.close()
+        call.status, call.number = await self.client.get(b"00-%s-00f067aa0ba902b7-00" % os.urandom(16).hex().encode())
 
     async def load(self, secs):
         """Open loop: calls begin at their time, whether others have ended or not. Their list."""
@@ -170,20 +209,22 @@ LEGS = {
     "slow": lambda f, secs: sick(f, secs, "slow"),
     "killed": killed,
     "storm": storm,
+    "hops": storm,
 }
 
 
 async def run(o):
     ok = True
-    print(f"{'leg':28s} {'value':>10s} {'bar':>8s}")
+    print(f"{'leg':40s} {'value':>10s} {'bar':>8s}")
     for name, leg in LEGS.items():
         if o.only and o.only != name:
             continue
-        fleet = Fleet(o.binary, o.rate, RETRIES if name == "storm" else "")
+        fleet = Fleet(o.binary, o.rate, RETRIES if name in ("storm", "hops") else "")
         try:
-            await fleet.start()
+            await fleet.start(("second", "first") if name == "hops" else ())
             for what, value, bar, met in await leg(fleet, o.secs):
-                print(f"{what:28s} {value:10.2f} {bar:>8s} {'' if met else 'NOT MET'}", flush=True)
+                what = f"three hops, {what}" if name == "hops" else what
+                print(f"{what:40s} {value:10.2f} {bar:>8s} {'' if met else 'NOT MET'}", flush=True)
                 ok &= met
         finally:
             fleet.stop()
