@@ -195,12 +195,12 @@ static void zone_fails(struct scenario *s)
     scenario_mark(s, "zone b fails");
     for (size_t i = B; i < CELLS_SERVERS; i += CELLS_ZONES)
         x.fleet.server[i].fail = 1;
-    scenario_for(s, SEC(5));
+    scenario_for(s, SEC(4));
     flow_reset(&s->flow);
     scenario_for(s, SEC(6));
     double then = flow_affected(&s->flow);
-    HOLDS(s, then < 0.01, "%.4f affected from 5 s on", then);
-    scenario_note(s, "%.2f %% affected from 5 s on", 100 * then);
+    HOLDS(s, then < 0.01, "%.4f affected from 4 s on", then);
+    scenario_note(s, "%.2f %% affected from 4 s on", 100 * then);
     cells_close(s, &x);
 }
 
