@@ -263,15 +263,29 @@ static void set(struct scale_decision *d, unsigned desired, enum scale_reason re
     d->reason = reason;
 }
 
+/* Begins or prolongs the panic. What came before a step says nothing about what is needed now, so
+ * in panic the newer half of the window may wish for more; but while some instances are on their
+ * way, what waits for them says nothing either. */
+static struct wish panic_wish(struct scale *s, const struct scale_rule *r,
+                              const struct scale_sample *x, uint64_t now)
+{
+    struct wish all = strongest(s, r, x, r->panic_ns, now), recent;
+    unsigned ready = x->ready ? x->ready : 1;
+    if (all.n >= PANIC_FACTOR * ready && all.n > 1)
+        s->panic_ns = now + r->stable_ns;
+    if (now >= s->panic_ns || x->ready < x->instances)
+        return all;
+    recent = strongest(s, r, x, r->panic_ns / 2, now);
+    return recent.n > all.n ? recent : all;
+}
+
 /* By the windows alone, before any bound. */
 static void decide_by_load(struct scale *s, const struct scale_rule *r,
                            const struct scale_sample *x, uint64_t now, struct scale_decision *ret)
 {
     struct wish stable = strongest(s, r, x, r->stable_ns, now);
-    struct wish panic = strongest(s, r, x, r->panic_ns, now);
-    unsigned n = x->instances, ready = x->ready ? x->ready : 1;
-    if (panic.n >= PANIC_FACTOR * ready && panic.n > 1)
-        s->panic_ns = now + r->stable_ns;
+    struct wish panic = panic_wish(s, r, x, now);
+    unsigned n = x->instances;
     bool in_panic = now < s->panic_ns;
     const struct wish *w = in_panic && panic.n > stable.n ? &panic : &stable;
     struct scale_bucket *b = bucket_at(s, now);

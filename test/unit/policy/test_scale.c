@@ -85,6 +85,37 @@ static void run(struct fleet *f, double seconds, double offered)
         tick(f, offered);
 }
 
+/* The decision for that many calls at once, a quarter of a panic window later. */
+static unsigned wanted(struct scale *s, uint64_t *now, unsigned instances, unsigned ready,
+                       double at_once)
+{
+    struct scale_rule rule;
+    struct scale_decision d;
+    scale_rule_defaults(&rule);
+    struct scale_sample x = {
+        .instances = instances, .ready = ready, .done = 10 * at_once, .unmet = 0
+    };
+    for (size_t m = 0; m < SCALE_METRICS; m++)
+        x.value[m] = NAN;
+    x.value[SCALE_CONCURRENCY] = at_once;
+    *now += rule.panic_ns / SCALE_FINE;
+    scale_decide(s, &rule, &x, *now, &d);
+    return d.desired;
+}
+
+/* 10 is the target: the panic window wants 1.9, and its newer half 3.3. */
+TEST(panic_goes_by_what_has_come_lately_unless_help_is_on_its_way)
+{
+    struct scale s = { 0 };
+    uint64_t now = SEC(1000);
+    for (int i = 0; i < 100; i++)
+        CHECK_EQ(wanted(&s, &now, 1, 1, 5), 1);
+    CHECK_EQ(wanted(&s, &now, 1, 1, 60), 4);
+    CHECK_EQ(wanted(&s, &now, 4, 1, 60), 4, "three start: the calls that wait are theirs");
+    CHECK_EQ(wanted(&s, &now, 4, 4, 60), 6, "it wasn't enough");
+    CHECK_EQ(wanted(&s, &now, 6, 6, 40), 6, "and none goes at once");
+}
+
 TEST(load_that_steps_up_and_down_turns_the_direction_once)
 {
     struct fleet f = fleet_new();
