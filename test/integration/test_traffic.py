@@ -78,6 +78,8 @@ class Chain(harness.Case):
         a, b, c = self.count()
         self.assertEqual((a, b), (20 + calls, 20 + calls))
         self.assertGreater(c, 20 + calls)
+        for s, n in ((self.front, calls), (self.sidecars["a"], calls), (self.sidecars["b"], None)):
+            self.assertEqual(s.metric("proa_traffic_retries_total", reason="marked") or None, n)
         self.assertLessEqual(c - 20, 1.2 * (20 + calls) + 20)  # and the floor
         self.status = 200
         self.assertEqual({r.status for r in self.ask(20)}, {200})

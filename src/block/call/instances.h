@@ -33,6 +33,7 @@ enum traffic_stat {
     STAT_RETRY_BROKEN,  /* … the connection broke before an answer, … */
     STAT_RETRY_SHED,    /* … the instance had shed it */
     STAT_RETRY_REFUSED, /* a retry for which there was no budget */
+    STAT_RETRY_MARKED,  /* none: the callee's own calls had been tried again in vain */
     STAT_HEDGE,
     STAT_HEDGE_WON,
     STAT_MIRROR,

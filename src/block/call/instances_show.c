@@ -156,6 +156,7 @@ static void show_upstream(const struct upstream *u)
         [STAT_RETRY_BROKEN] = { &retries, S("broken") },
         [STAT_RETRY_SHED] = { &retries, S("shed") },
         [STAT_RETRY_REFUSED] = { &retries, S("refused") },
+        [STAT_RETRY_MARKED] = { &retries, S("marked") },
         [STAT_HEDGE] = { &copies, S("hedge") },
         [STAT_HEDGE_WON] = { &copies, S("hedge-won") },
         [STAT_MIRROR] = { &copies, S("mirror") },

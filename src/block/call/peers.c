@@ -254,6 +254,8 @@ CO int peers_ask(struct peers *p, struct guard_attempt *attempt, struct error *e
         *attempt = (struct guard_attempt){ .number = attempt->number, .stop = attempt->stop };
         tried.v[tried.n++] = peer;
         r = ask_one(p, rule, peer, &asked, attempt, err);
+        if (attempt->retried)
+            upstream_count(p->up, STAT_RETRY_MARKED);
         attempt->budget = &p->up->retries;
         if (asked.gone)
             resolve_again(p->b->invoker->resolved, p->app_id, space_of(p));
