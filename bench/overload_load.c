@@ -1,8 +1,9 @@
 /* overload_load — both ends of the bench of overload control.
- *   overload_load app WORKERS MS                      an app that does so many calls at once, each
- * of so many ms, the others in turn; prints its port overload_load load PORT PATH SECONDS SKIP
- * RATE…   calls that come by chance whatever becomes of the others, so many a second of each class;
- * prints what became of those after SKIP seconds as JSON */
+ * overload_load app WORKERS MS: an app that does so many calls at once, each of so many ms, the
+ * others in turn; prints its port.
+ * overload_load load PORT PATH SECONDS SKIP RATE…: calls that come by chance whatever becomes of
+ * the others, so many a second of each class; prints what became of those after SKIP seconds as
+ * JSON, with its own lag: the time from when a call was due until it was begun. */
 #include "base/id.h"
 #include "base/mem.h"
 #include "fiber/sync.h"
@@ -16,6 +17,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 /* ---- the app ---- */
 
@@ -67,7 +69,7 @@ static int run_app(uint64_t workers, uint64_t ms, struct error *err)
 
 /* ---- the load ---- */
 
-enum { CLASSES = 5, LATENCIES = 400000 };
+enum { CLASSES = 5, LATENCIES = 400000, LATES = 32 };
 static const char *const class_name[CLASSES] = { "critical", "high", "normal", "low",
                                                  "background" };
 
@@ -80,8 +82,10 @@ struct load {
     uint64_t begin_ns, measure_ns, end_ns;
     struct wait_group calls;
     uint64_t offered[CLASSES], ok[CLASSES], shed[CLASSES], failed[CLASSES];
+    uint64_t done; /* of those that succeeded, before the end: the others are no goodput of it */
     float *latency_ms;
     size_t n_latencies;
+    uint64_t late[LATES]; /* calls by how late they were begun, to the power of two of a us */
 };
 
 struct one {
@@ -119,20 +123,35 @@ CO static void call_main(void *arg)
     struct load *l = o->load;
     DEADLINE(SEC(15));
     int status = ask(o);
+    uint64_t now = clock_now_ns();
+    if (status == 200 && now >= l->measure_ns && now < l->end_ns)
+        l->done++;
     if (o->arrival_ns >= l->measure_ns) {
         l->offered[o->class]++;
         *(status == 200   ? &l->ok[o->class]
           : status == 503 ? &l->shed[o->class]
                           : &l->failed[o->class]) += 1;
         if (status == 200 && l->n_latencies < LATENCIES)
-            l->latency_ms[l->n_latencies++] = (float)(clock_now_ns() - o->arrival_ns) / 1e6f;
+            l->latency_ms[l->n_latencies++] = (float)(now - o->arrival_ns) / 1e6f;
     }
     wait_group_done(&l->calls);
     mem_free(o);
 }
 
+/* A machine that is too busy to call in time is to be told from one that is served too late. */
+static void note_lag(struct load *l, uint64_t at_ns)
+{
+    uint64_t us = (clock_now_ns() - at_ns) / 1000;
+    size_t i = 0;
+    while (us >> i && i < LATES - 1)
+        i++;
+    if (at_ns >= l->measure_ns)
+        l->late[i]++;
+}
+
 static void start(struct load *l, size_t class, uint64_t at_ns)
 {
+    note_lag(l, at_ns);
     struct one *o = mem_alloc(sizeof *o);
     if (!o)
         return;
@@ -182,12 +201,33 @@ static double quantile(const struct load *l, double q)
     return l->n_latencies ? (double)l->latency_ms[(size_t)((double)(l->n_latencies - 1) * q)] : 0;
 }
 
+/* In ms, at most twice too much. */
+static double lag_quantile(const struct load *l, double q)
+{
+    uint64_t all = 0, sum = 0;
+    size_t i = 0;
+    for (size_t k = 0; k < LATES; k++)
+        all += l->late[k];
+    for (; i < LATES - 1 && (double)(sum += l->late[i]) < q * (double)all; i++)
+        ;
+    return (double)(UINT64_C(1) << i) / 1000;
+}
+
+static double cpu_s(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
 static void print(struct load *l)
 {
     qsort(l->latency_ms, l->n_latencies, sizeof *l->latency_ms, by_size);
-    printf("{\"seconds\":%.3f,\"p50\":%.2f,\"p99\":%.2f,\"max\":%.2f",
+    printf("{\"seconds\":%.3f,\"p50\":%.2f,\"p99\":%.2f,\"max\":%.2f,\"lag_p50\":%.3f,"
+           "\"lag_p99\":%.3f,\"cpu_s\":%.2f,\"done\":%ju",
            (double)(l->end_ns - l->measure_ns) / 1e9, quantile(l, 0.5), quantile(l, 0.99),
-           quantile(l, 1));
+           quantile(l, 1), lag_quantile(l, 0.5), lag_quantile(l, 0.99), cpu_s(),
+           (uintmax_t)l->done);
     for (size_t i = 0; i < l->n_rates; i++)
         printf(",\"%s\":{\"offered\":%ju,\"ok\":%ju,\"shed\":%ju,\"failed\":%ju}", class_name[i],
                (uintmax_t)l->offered[i], (uintmax_t)l->ok[i], (uintmax_t)l->shed[i],

@@ -44,7 +44,10 @@ int invoker_new(const char *host_address, uint64_t conn_idle_ns, const struct in
     if (!i)
         return fail(err, EXHAUSTED, NULL, "out of memory");
     i->secure = tls;
-    i->direct = http_client_new(&(struct http_client_config){ .tls = tls ? tls->h1 : NULL });
+    /* All that a burst has opened stay for a while: to dial anew for each call would cost more than
+     * the call, and that just when there are the most of them. */
+    i->direct = http_client_new(&(struct http_client_config){
+        .max_idle = 1024, .idle_timeout_ns = SEC(60), .tls = tls ? tls->h1 : NULL });
     i->grpc = http_client_new(&(struct http_client_config){ .h2 = true,
                                                             .idle_timeout_ns = conn_idle_ns,
                                                             .keepalive_ns = SEC(10),
