@@ -2,15 +2,18 @@
 
 #include <math.h>
 
-/* TOLERANCE: latencies scatter; so much above the baseline is none. STEEPEST: the most that one
+/* TOLERANCE: so much above the baseline is no queue; nor is what may be scatter, by ERRORS standard
+ * errors of the mean, SCATTER_MAX at most. STEEPEST: the most that one
  * window takes off. A dip takes a quarter off: its effect on latency shows above the scatter, and
  * the queue in front fills in. */
-static const double TOLERANCE = 1.1, STEEPEST = 0.3;
+static const double TOLERANCE = 1.1, ERRORS = 2, SCATTER_MAX = 2, STEEPEST = 0.3;
+/* Less than that isn't chance any more: somebody waits inside. */
+static const double CLEAR = 0.8;
 /* A dip goes a little below what the callee seems to do at once without a queue. */
 static const double DIP = 0.9, DIP_MIN = 0.5, DIP_MAX = 0.85;
 /* Below it a change of latency has little to do with the limit; in a queue it is 1. */
-static const double ELASTIC = 0.2;
-enum { DIP_EVERY = 16, CALM = 8, CALM_MAX = 1000 };
+static const double ELASTIC = 0.35, LEAST_ERROR = 0.05, SURE = 4; /* SURE: 50 times as likely */
+enum { DIP_EVERY = 16, CALM = 6, CALM_MAX = 32 };
 
 void adaptive_init(struct adaptive *a, unsigned min, unsigned max)
 {
@@ -41,32 +44,54 @@ void adaptive_grow(struct adaptive *a)
         set_limit(a, a->limit * 2);
 }
 
-/* By how much of the change of the limit did the latency change? In a queue both go together, so
- * the gradient rises as the limit falls. */
-static bool elastic(const struct adaptive *a, double limit, double gradient)
+static double tolerance(double scatter)
 {
-    double lowered = log(a->before_limit / limit), gained = log(gradient / a->before_gradient);
-    return gained > ELASTIC * lowered;
+    return fmax(TOLERANCE, fmin(1 + ERRORS * scatter, SCATTER_MAX));
 }
 
-static void compare_next(struct adaptive *a, double gradient, bool dip)
+bool adaptive_is_calm(const struct adaptive_window *w)
+{
+    return w->gradient * tolerance(w->scatter) >= 1;
+}
+
+/* By how much of the change of the limit did the latency change? In a queue both go together, so
+ * the gradient rises as the limit falls. Says how much likelier it is that calls are slower by
+ * themselves, as a logarithm: what may be chance weighs little. */
+static double likelier(const struct adaptive *a, double limit, const struct adaptive_window *w)
+{
+    double lowered = log(a->before_limit / limit), gained = log(w->gradient / a->before_gradient);
+    double error = fmax(hypot(a->before_scatter, w->scatter), LEAST_ERROR);
+    return lowered * (ELASTIC * lowered - gained) / (error * error);
+}
+
+static void compare_next(struct adaptive *a, const struct adaptive_window *w, bool dip)
 {
     a->before_limit = a->limit;
-    a->before_gradient = gradient;
+    a->before_gradient = w->gradient;
+    a->before_scatter = w->scatter;
     a->comparing = true;
     a->dip = dip;
 }
 
-/* The window after a lower limit. True: the baseline was wrong, and the limit goes back. */
-static bool compare(struct adaptive *a, double gradient)
+/* The window after a lower limit: what dips show adds up; a limit that falls for several windows is
+ * compared with where it began. True: the baseline was wrong, and the limit goes back. */
+static bool compare(struct adaptive *a, const struct adaptive_window *w)
 {
-    double limit = adaptive_limit(a);
-    bool slower =
-        gradient * TOLERANCE < 1 && limit < a->before_limit * 0.9 && !elastic(a, limit, gradient);
+    double limit = adaptive_limit(a), sum = a->slower;
+    if (adaptive_is_calm(w))
+        sum = 0;
+    else if (limit < a->before_limit * 0.9)
+        sum = fmax(sum + likelier(a, limit, w), 0);
+    a->fell = a->dip ? 0 : sum;
+    if (a->dip || sum == 0)
+        a->slower = sum;
     a->comparing = a->dip = false;
-    if (slower)
-        set_limit(a, a->before_limit);
-    return slower;
+    if (sum < SURE)
+        return false;
+    a->slower = 0;
+    a->falling = false;
+    set_limit(a, a->before_limit);
+    return true;
 }
 
 static void follow_use(struct adaptive *a, const struct adaptive_window *w)
@@ -76,28 +101,47 @@ static void follow_use(struct adaptive *a, const struct adaptive_window *w)
         set_limit(a, fmax(wanted, a->limit * 0.9));
 }
 
+/* One window that is a little slower may be chance: it takes no more than half of the trust. */
+static void note_calm(struct adaptive *a, double g)
+{
+    if (g < CLEAR)
+        a->calm = 0;
+    else if (g < 1)
+        a->calm /= 2;
+    else if (a->calm < CALM_MAX)
+        a->calm++;
+}
+
 static void move(struct adaptive *a, const struct adaptive_window *w)
 {
-    double g = fmin(fmax(w->gradient * TOLERANCE, STEEPEST), 1), old = a->limit;
-    a->calm = g < 1 ? 0 : a->calm < CALM_MAX ? a->calm + 1 : a->calm;
+    double g = fmin(fmax(w->gradient * tolerance(w->scatter), STEEPEST), 1), old = a->limit;
+    note_calm(a, g);
     if (!w->saturated && g == 1)
         follow_use(a, w);
     else if (w->saturated && a->calm >= CALM)
         set_limit(a, old * 2); /* nobody has waited inside for long: far from the end */
-    else
-        set_limit(a, fmin(old * g + sqrt(old), w->saturated ? a->max : old));
-    if (a->limit < old * 0.8) { /* enough to see whether it helps */
+    else if (w->saturated)
+        set_limit(a, old * g + sqrt(old));
+    else /* nobody is held back: what is slow has no more than a hint in it */
+        set_limit(a, fmin(fmax(old * g + sqrt(old), ADAPTIVE_START), old));
+    bool falls = a->limit < old * 0.8; /* enough to see whether it helps */
+    if (falls && !a->falling) {
         double now = a->limit;
         a->limit = old;
-        compare_next(a, w->gradient, false);
+        compare_next(a, w, false);
         a->limit = now;
     }
+    if (!falls) {
+        a->slower = fmax(a->slower, a->fell);
+        a->fell = 0;
+    }
+    a->comparing = a->falling = falls;
 }
 
 enum adaptive_verdict adaptive_update(struct adaptive *a, const struct adaptive_window *w)
 {
     bool dipped = a->dip;
-    if (a->comparing && compare(a, w->gradient))
+    if (a->comparing && compare(a, w))
         return ADAPTIVE_REBASE;
     if (dipped)
         return ADAPTIVE_OK; /* what was seen at the lower limit says nothing about the other */
@@ -107,7 +151,8 @@ enum adaptive_verdict adaptive_update(struct adaptive *a, const struct adaptive_
         return ADAPTIVE_OK;
     }
     a->since_dip = 0;
-    compare_next(a, w->gradient, true);
+    a->falling = false;
+    compare_next(a, w, true);
     return ADAPTIVE_OK;
 }
 
@@ -115,7 +160,7 @@ enum adaptive_verdict adaptive_update(struct adaptive *a, const struct adaptive_
 
 void baseline_update(struct baseline *b, double mean_ns, enum baseline_window w)
 {
-    static const double UP[] = { 0.1, 0, 0.3 }, DOWN[] = { 0.1, 0.1, 0.3 };
+    static const double UP[] = { 0.1, 0, 0.03, 0.3 }, DOWN[] = { 0.1, 0.1, 0.1, 0.3 };
     if (b->ns == 0)
         b->ns = mean_ns;
     else if (mean_ns < b->ns * 0.6) /* that's no scatter */

@@ -4,7 +4,8 @@
  *
  * Each window of calls gives a gradient: the latency without a queue by the measured one, 1 =
  * nobody waits inside. limit' = limit * gradient + sqrt(limit): it settles where about sqrt(limit)
- * calls wait inside, which keeps the callee busy and the wait short. Two things guard the baseline
+ * calls wait inside, which keeps the callee busy and the wait short. What may be scatter, by the
+ * spread of the window's calls, is no queue. Two things guard the baseline
  * against its known failures: a lowered limit that doesn't lower the latency shows that the calls
  * have become slower by themselves, and now and then the limit dips for a window, to see the
  * latency with a shorter queue. Both are the same test. */
@@ -19,14 +20,19 @@ struct adaptive {
     unsigned min, max;
     double limit;
     /* what the last window had, when the limit has been lowered after it: to be compared */
-    double before_limit, before_gradient;
+    double before_limit, before_gradient, before_scatter;
+    /* How likely calls are slower by themselves, by what dips and falls have shown; by the present
+     * fall alone. */
+    double slower, fell;
     unsigned since_dip; /* windows in which the limit was what held calls back */
-    unsigned calm; /* windows since somebody waited inside; from many on the limit may double */
+    unsigned calm; /* windows in which nobody waited inside; from many on the limit may double */
     bool comparing, dip; /* a comparison is under way; by a dip */
+    bool falling;        /* … with where the limit was before it began to fall */
 };
 
 struct adaptive_window {
     double gradient;   /* mean of baseline / latency of its calls, 0 < g <= 1 */
+    double scatter;    /* standard error of the mean latency by the latency; 0 = calls are alike */
     bool saturated;    /* the limit held calls back in it */
     bool no_dip;       /* another limit around this one dips */
     unsigned inflight; /* the most at once */
@@ -38,6 +44,8 @@ enum adaptive_verdict {
                       */
 };
 
+/* Nobody seems to have waited inside: what its calls took longer may be scatter. */
+bool adaptive_is_calm(const struct adaptive_window *w);
 /* min 0 and max 0: the ones above. */
 void adaptive_init(struct adaptive *a, unsigned min, unsigned max);
 /* After each window that had enough samples. */
@@ -55,6 +63,7 @@ struct baseline {
 enum baseline_window {
     BASELINE_FREE, /* few calls: none waited for another */
     BASELINE_BUSY, /* some may have waited inside: only what is lower is believed */
+    BASELINE_CALM, /* they may have, but it isn't seen: what is higher is believed a little */
     BASELINE_DIP,  /* none should have: what the dip is for */
 };
 /* By the mean of a window's calls. */

@@ -65,6 +65,7 @@ void method_init(struct admission *a, struct admission_method *m)
     atomic_store(&m->cap, UINT32_MAX);
     atomic_store(&m->is_long, false);
     atomic_store(&m->sum_ns, 0);
+    atomic_store(&m->squares_us2, 0);
     atomic_store(&m->n, 0);
 }
 
@@ -315,13 +316,21 @@ static bool is_full(struct admission *a)
            atomic_load(&a->all) >= atomic_load(&a->hard);
 }
 
+/* Of what there is too much the newest go first: they may still be in time. What all gets its place
+ * is served in order, so that none of it waits for longer than it must. */
+static bool newest_first(const struct admission *a, size_t class)
+{
+    unsigned cut = atomic_load_explicit(&a->cut.cut, memory_order_relaxed);
+    return cut == PRIORITY_LEVELS || class >= (size_t)priority_class(cut - 1);
+}
+
 static bool admit_one(struct admission *a, bool standing, uint64_t now_ns, struct list *done)
 {
     bool patient_first = ++a->turn % PATIENT_TURN == 0;
     if (patient_first && admit_from(a, &a->patient, false, now_ns, done))
         return true;
     for (size_t i = 0; i < PRIORITIES; i++)
-        if (admit_from(a, &a->queue[i], standing, now_ns, done))
+        if (admit_from(a, &a->queue[i], standing && newest_first(a, i), now_ns, done))
             return true;
     return !patient_first && admit_from(a, &a->patient, false, now_ns, done);
 }
@@ -501,13 +510,17 @@ void admission_configure(struct admission *a, const struct admission_config *con
     serve_waiting(a, now_ns);
 }
 
+static const uint64_t LONGEST = SEC(60); /* so that a million squares have room */
+
 /* Only what began in this window has lived under its limit. */
-static void sample(struct admission *a, const struct admission_place *p, uint64_t now_ns)
+static void sample(const struct admission_place *p, uint64_t now_ns)
 {
     struct admission_method *m = p->method;
-    if (p->stream || p->start_ns < atomic_load_explicit(&a->window_ns, memory_order_relaxed))
+    if (p->stream || p->start_ns < atomic_load_explicit(&m->window_ns, memory_order_relaxed))
         return;
-    atomic_fetch_add_explicit(&m->sum_ns, now_ns - p->start_ns, memory_order_relaxed);
+    uint64_t ns = now_ns - p->start_ns, us = min_u64(ns, LONGEST) / 1000;
+    atomic_fetch_add_explicit(&m->sum_ns, ns, memory_order_relaxed);
+    atomic_fetch_add_explicit(&m->squares_us2, us * us, memory_order_relaxed);
     atomic_fetch_add_explicit(&m->n, 1, memory_order_relaxed);
 }
 
@@ -516,7 +529,7 @@ void admission_leave(struct admission *a, struct admission_place *p, enum admiss
 {
     PRE(p->verdict == ADMISSION_IN);
     if (outcome == ADMISSION_DONE)
-        sample(a, p, now_ns);
+        sample(p, now_ns);
     atomic_fetch_add_explicit(&a->served, 1, memory_order_relaxed);
     give_counted(a, p);
     if (p->patient)

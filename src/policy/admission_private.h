@@ -22,11 +22,15 @@ void inflight_turn(struct inflight *f, uint64_t epoch);
 struct admission_method {
     _Atomic uint64_t key; /* 0 = free */
     struct inflight inflight;
-    atomic_uint cap;         /* how many of its calls may be inside */
-    atomic_uint peak, n;     /* of the window: most inside at once, samples */
-    _Atomic uint64_t sum_ns; /* of the samples */
-    atomic_bool blocked;     /* its limit held a call back in this window */
-    atomic_bool is_long;     /* streams and long polls: no limit */
+    atomic_uint cap;              /* how many of its calls may be inside */
+    atomic_uint peak, n;          /* of the window: most inside at once, samples */
+    _Atomic uint64_t sum_ns;      /* of the samples */
+    _Atomic uint64_t squares_us2; /* of their squares: says how much they scatter */
+    /* The begin of its own window: open until it has samples, so that it may be longer than the
+     * app's, and its calls too. */
+    _Atomic uint64_t window_ns;
+    atomic_bool blocked; /* its limit held a call back in this window */
+    atomic_bool is_long; /* streams and long polls: no limit */
     /* under the lock */
     struct baseline baseline;
     struct adaptive limit;

@@ -15,6 +15,7 @@ struct window {
     bool busy;        /* calls may have waited for each other inside */
     bool dip;         /* they can't have, by the app's limit: it was low on purpose */
     double n, kept;   /* samples; sum of their baseline / latency */
+    double variance;  /* of that sum, by what is kept */
     double base_ns;   /* sum of their baselines */
     double mean_ns;   /* sum of what was measured */
     unsigned active;  /* methods that were called */
@@ -44,6 +45,25 @@ static void forget_idle(struct admission *a, struct admission_method *m, uint64_
     atomic_store(&m->key, 0);
 }
 
+/* The standard error of the mean of n samples, by that mean. */
+static double take_scatter(struct admission_method *m, unsigned n)
+{
+    double square =
+        (double)atomic_exchange_explicit(&m->squares_us2, 0, memory_order_relaxed) * 1e6;
+    double spread = square / n / (m->mean_ns * m->mean_ns) - 1;
+    return spread > 0 ? sqrt(spread / n) : 0;
+}
+
+static enum baseline_window kind_of(const struct window *w, const struct admission_method *m,
+                                    const struct adaptive_window *mine)
+{
+    if (w->dip || m->limit.dip)
+        return BASELINE_DIP;
+    if (!w->busy && mine->inflight <= adaptive_limit(&m->limit) / 2)
+        return BASELINE_FREE;
+    return mine->saturated || !adaptive_is_calm(mine) ? BASELINE_BUSY : BASELINE_CALM;
+}
+
 static void method_window(struct admission_method *m, struct window *w, uint64_t now_ns)
 {
     unsigned n = atomic_load_explicit(&m->n, memory_order_relaxed);
@@ -56,26 +76,25 @@ static void method_window(struct admission_method *m, struct window *w, uint64_t
         return; /* they are kept for the next window */
     n = taken(&m->n);
     m->mean_ns = fmax((double)atomic_exchange_explicit(&m->sum_ns, 0, memory_order_relaxed) / n, 1);
+    double scatter = take_scatter(m, n);
     double base = m->baseline.ns > 0 ? m->baseline.ns : m->mean_ns;
     bool blocked = taken_flag(&m->blocked);
     w->app_blocked = w->app_blocked || (blocked && m->shared);
     blocked = blocked && !m->shared;
     struct adaptive_window mine = {
         .gradient = fmin(base / m->mean_ns, 1),
+        .scatter = scatter,
         .saturated = blocked || w->app_blocked,
         .no_dip = !blocked,
         .inflight = taken(&m->peak),
     };
-    bool busy = w->busy || mine.inflight > adaptive_limit(&m->limit) / 2;
-    baseline_update(&m->baseline, m->mean_ns,
-                    w->dip || m->limit.dip ? BASELINE_DIP
-                    : busy                 ? BASELINE_BUSY
-                                           : BASELINE_FREE);
+    baseline_update(&m->baseline, m->mean_ns, kind_of(w, m, &mine));
     if (adaptive_update(&m->limit, &mine) == ADAPTIVE_REBASE)
         baseline_rebase(&m->baseline, m->mean_ns);
     atomic_store_explicit(&m->is_long, m->baseline.ns > (double)LONG, memory_order_relaxed);
     w->n += n;
     w->kept += n * mine.gradient;
+    w->variance += pow(n * mine.gradient * scatter, 2);
     w->base_ns += n * m->baseline.ns;
     w->mean_ns += n * m->mean_ns;
 }
@@ -105,6 +124,7 @@ static void app_window(struct admission *a, const struct window *w)
 {
     struct adaptive_window all = {
         .gradient = w->kept / w->n,
+        .scatter = sqrt(w->variance) / w->kept,
         .saturated = w->app_blocked,
         .inflight = taken(&a->peak),
     };
@@ -125,6 +145,14 @@ static unsigned samples(const struct admission *a)
     return n;
 }
 
+static void begin_windows(struct admission *a, uint64_t at_ns)
+{
+    atomic_store(&a->window_ns, at_ns);
+    for (size_t i = 0; i <= METHODS; i++)
+        if (a->method[i].mean_ns > 0)
+            atomic_store_explicit(&a->method[i].window_ns, at_ns, memory_order_relaxed);
+}
+
 static void close_window(struct admission *a, uint64_t now_ns)
 {
     unsigned limit = adaptive_limit(&a->adaptive);
@@ -142,7 +170,7 @@ static void close_window(struct admission *a, uint64_t now_ns)
     set_limits(a, w.active);
     /* With a lower limit those inside must leave first, before its effect can be seen. */
     bool lower = adaptive_limit(&a->adaptive) < limit && w.n > 0;
-    atomic_store(&a->window_ns, now_ns + (lower ? (uint64_t)(2 * w.mean_ns / w.n) : 0));
+    begin_windows(a, now_ns + (lower ? (uint64_t)(2 * w.mean_ns / w.n) : 0));
 }
 
 /* Calls wait, and no call that came in has ever ended: there is nothing to learn from but that. */

@@ -107,7 +107,7 @@ static uint64_t run_once(const char *name, scenario_fn *fn, uint64_t seed, bool 
     s->begin_ns = s->sim.now;
     fn(s);
     uint64_t trace = s->sim.trace;
-    if (first && plots)
+    if (first && plots && s->n_samples)
         write_samples(s, plots);
     if (getenv("SIM_FIGURES"))
         printf("%-28s seed %-4ju %9ju events  %s\n", name, (uintmax_t)seed,

@@ -70,7 +70,9 @@ static void two_methods(struct scenario *s)
     double fast = (double)flow_sum(&s->flow, CALL_GOOD) / (100 * 20);
     double slow = (double)flow_sum(&x.other_flow, CALL_GOOD) / (250 * 20);
     HOLDS(s, fast > 0.8, "%.3f of the fast ones", fast);
-    HOLDS(s, slow > 0.5, "%.3f of what can be done of the slow ones", slow);
+    HOLDS(s, slow > 0.65, "%.3f of what can be done of the slow ones", slow);
+    scenario_note(s, "%.3f of the fast ones, %.3f of what can be done of the slow ones", fast,
+                  slow);
     app_close(s, &x);
 }
 

@@ -88,7 +88,7 @@ static void overload_step(struct scenario *s)
     double four = goodput(s, &x, SEC(20)), critical = flow_good_of(&s->flow, PRIORITY_CRITICAL);
     double p99 = flow_quantile_ms(&s->flow, 0.99);
     HOLDS(s, four >= 0.9, "goodput %.3f of the capacity at 4 times", four);
-    HOLDS(s, critical >= 0.985, "%.4f of the critical at 4 times", critical);
+    HOLDS(s, critical >= 0.995, "%.4f of the critical at 4 times", critical);
     HOLDS(s, p99 <= 3 * calm, "p99 %.1f ms, unloaded %.1f ms", p99, calm);
     scenario_mark(s, "20 times");
     offer(s, &x, 20, SEC(10));
@@ -107,6 +107,40 @@ static void overload_step(struct scenario *s)
 TEST(overload_step_keeps_goodput_and_the_important)
 {
     scenario_run("overload_step", overload_step, 3);
+}
+
+/* ---- a tenfold step to an app that has room ---- */
+
+/* It uses a twentieth of what the app can do, then half of it: nobody has to be turned away, though
+ * times scatter and the limit is still that of the little load. */
+static void step_with_room(struct scenario *s)
+{
+    struct shop x = { 0 };
+    shop_open(s, &x, 1, 100, 20, true);
+    scenario_draw(s, EVERY, look, &x);
+    offer(s, &x, 0.05, SEC(20));
+    scenario_mark(s, "10 times");
+    offer(s, &x, 0.5, SEC(1));
+    uint64_t shed = flow_sum(&s->flow, CALL_SHED);
+    double first = flow_quantile_ms(&s->flow, 0.99);
+    offer(s, &x, 0.5, SEC(20));
+    shed += flow_sum(&s->flow, CALL_SHED);
+    double p99 = flow_quantile_ms(&s->flow, 0.99);
+    scenario_mark(s, "back");
+    offer(s, &x, 0.05, SEC(20));
+    scenario_mark(s, "10 times");
+    offer(s, &x, 0.5, SEC(20));
+    shed += flow_sum(&s->flow, CALL_SHED);
+    scenario_note(s, "%ju turned away; p99 %.0f ms in the first second, then %.0f", (uintmax_t)shed,
+                  first, p99);
+    HOLDS(s, shed == 0, "%ju turned away though there is room", (uintmax_t)shed);
+    HOLDS(s, p99 < 150, "p99 %.1f ms", p99);
+    shop_close(s, &x);
+}
+
+TEST(step_to_an_app_with_room_is_not_shed)
+{
+    scenario_run("step_with_room", step_with_room, 5);
 }
 
 /* Who turns more away has fewer calls in flight: that mustn't make it look the less busy of the
@@ -205,9 +239,9 @@ static void limiter_drift(struct scenario *s)
         }
         least = fmin(least, goodput(s, &x, SEC(60)));
     }
-    HOLDS(s, least > 0.93, "goodput %.3f of the capacity in the worst minute", least);
-    HOLDS(s, ten[2] < ten[0] * 1.3, "limit %.1f, at first %.1f", ten[2], ten[0]);
-    HOLDS(s, ten[2] < 4 * 8, "limit %.1f for 8 workers", ten[2]);
+    HOLDS(s, least > 0.94, "goodput %.3f of the capacity in the worst minute", least);
+    HOLDS(s, ten[2] < ten[0] * 1.6, "limit %.1f, at first %.1f", ten[2], ten[0]);
+    HOLDS(s, ten[2] < 3 * 8, "limit %.1f for 8 workers", ten[2]);
     scenario_note(s,
                   "goodput %.1f %% in the worst minute; limit %.1f, %.1f, %.1f in ten minutes each",
                   100 * least, ten[0], ten[1], ten[2]);
