@@ -12,7 +12,7 @@ static const double CLEAR = 0.8;
 /* A dip goes a little below what the callee seems to do at once without a queue. */
 static const double DIP = 0.9, DIP_MIN = 0.5, DIP_MAX = 0.85;
 /* Below it a change of latency has little to do with the limit; in a queue it is 1. */
-static const double ELASTIC = 0.35, LEAST_ERROR = 0.05, SURE = 4; /* SURE: 50 times as likely */
+static const double ELASTIC = 0.35, LEAST_ERROR = 0.05, SURE = 5; /* SURE: 150 times as likely */
 enum { DIP_EVERY = 16, CALM = 6, CALM_MAX = 32 };
 
 void adaptive_init(struct adaptive *a, unsigned min, unsigned max)
@@ -118,12 +118,13 @@ static void move(struct adaptive *a, const struct adaptive_window *w)
     note_calm(a, g);
     if (!w->saturated && g == 1)
         follow_use(a, w);
-    else if (w->saturated && a->calm >= CALM)
+    else if (w->saturated && a->was_saturated && a->calm >= CALM)
         set_limit(a, old * 2); /* nobody has waited inside for long: far from the end */
     else if (w->saturated)
         set_limit(a, old * g + sqrt(old));
     else /* nobody is held back: what is slow has no more than a hint in it */
         set_limit(a, fmin(fmax(old * g + sqrt(old), ADAPTIVE_START), old));
+    a->was_saturated = w->saturated;   /* the first such window has calls of before in it */
     bool falls = a->limit < old * 0.8; /* enough to see whether it helps */
     if (falls && !a->falling) {
         double now = a->limit;

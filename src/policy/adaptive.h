@@ -26,6 +26,7 @@ struct adaptive {
     double slower, fell;
     unsigned since_dip; /* windows in which the limit was what held calls back */
     unsigned calm; /* windows in which nobody waited inside; from many on the limit may double */
+    bool was_saturated;  /* in the last window */
     bool comparing, dip; /* a comparison is under way; by a dip */
     bool falling;        /* … with where the limit was before it began to fall */
 };
