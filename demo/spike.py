@@ -27,7 +27,9 @@ CAPACITY = 0.5         # of the spike: what the storefronts are able to check
 SHED_PERCENT = 1       # of the critical orders, at most
 FAILED_PERCENT = 1     # of the reads, at most
 BACK_S = 60            # a zone that comes back takes calls by then
-CROSS_PERCENT = 10     # of the calls in normal times, at most
+CROSS_PERCENT = 2      # of the calls in normal times, at most
+TRIED_PERCENT = 5      # of the calls while a zone is lost, at most: those that find out
+FEW = 5                # calls prove nothing
 
 
 class Spike(Demo):
@@ -89,7 +91,8 @@ class Spike(Demo):
         self.load = SpikeLoad(Entrances(self.system.entrances()), self.seconds, self.rate)
         loading = asyncio.create_task(self.load.run())
         begin, ahead = time.monotonic(), boundaries(self.seconds)[1:]
-        self.screen.say(HEAD, "dim")
+        self.screen.say(ABOUT.format(rate=self.rate), "dim")
+        self.screen.say(HEAD, "bold")
         await asyncio.to_thread(self.send_nonsense_event, 1)
         while not loading.done():
             elapsed = time.monotonic() - begin
@@ -165,13 +168,17 @@ class Spike(Demo):
     def calls_stayed(self):
         """calls stayed in their zone while all was well"""
         by_zone, cross = self.zones_of("normal")
-        share = 100 * cross / max(1, sum(by_zone.values()))
-        return [f"{share:.1f} % left it"] if share > CROSS_PERCENT else [], f"{share:.1f} % left it"
+        total = sum(by_zone.values())
+        share = f"{cross} of {total} left it"
+        return [share] if cross > max(FEW, CROSS_PERCENT * total / 100) else [], share
 
     def zone_worked(self):
-        """the zone that was lost took calls before, none while it was away, and again afterwards"""
+        """the zone that was lost took calls before and again afterwards, and few were tried there meanwhile"""
         calls = {p: self.zones_of(p)[0][LOST] for p in PHASES}
         faults = [f"no calls ({p})" for p in ("normal", "back") if not calls[p]]
+        most = TRIED_PERCENT * sum(self.zones_of("lost")[0].values()) // 100
+        if calls["lost"] > max(FEW, most):
+            faults.append(f"{calls['lost']} were tried while it was away, at most {max(FEW, most)}")
         return faults, f"{calls['normal']} before, {calls['lost']} tried meanwhile, {calls['back']} after"
 
     def reads_answered(self):
@@ -207,6 +214,9 @@ class Spike(Demo):
         super().summarise(books, audit)
 
 
+ABOUT = """normal: {rate:.0f} orders a second. spike: ten times that, twice what the storefronts can check. lost: a zone is killed.
+shed: turned away at the first try, lowest priority first; critical and high orders come again, the others go home.
+failed: calls without a good answer, made again. zone a, b, c: whose storefronts took the calls. cross: left their zone."""
 HEAD = f"{'phase':8}{'':7}{'orders':>9}{'accepted':>10}{'shed':>7}{'failed':>8}" \
        f"{'p50 ms':>9}{'p99 ms':>9}  " + "".join(f"{'zone ' + z:>8}" for z in ZONES) + f"{'cross':>8}"
 

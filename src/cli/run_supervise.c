@@ -34,7 +34,7 @@ enum page_state member_state(const struct member *m)
     if (m->stopped || m->sidecar.state == PROC_ENDED || (m->app.exec && m->app.state == PROC_ENDED))
         return PAGE_STOPPED;
     if (m->sidecar.state == PROC_BACKOFF || m->app.state == PROC_BACKOFF)
-        return PAGE_RESTARTING;
+        return m->down ? PAGE_STOPPED : PAGE_RESTARTING;
     if (m->app.state == PROC_ASLEEP)
         return PAGE_ASLEEP;
     if (m->healthy)

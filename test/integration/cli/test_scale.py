@@ -78,10 +78,10 @@ SPEC = '''
   min: %d
   max: 4
   metrics: [{ type: concurrency, target: 2 }]
-  stableWindow: 3s
-  panicWindow: 1s
-  scaleDownDelay: 2s
-  zeroGrace: 1s
+  stableWindow: 1s
+  panicWindow: 500ms
+  scaleDownDelay: 500ms
+  zeroGrace: 500ms
 '''
 
 
@@ -211,8 +211,8 @@ class ScaleTest(unittest.TestCase):
         until("delivered", lambda: sorted(run.seen()) == list(range(5)))
 
     def test_calls_while_it_falls_asleep_and_wakes_never_fail(self):
-        run = Scaled(self, 0, spec=SPEC.replace("zeroGrace: 1s", "zeroGrace: 200ms").replace("Delay: 2s", "Delay: 0s")
-                     .replace("stableWindow: 3s", "stableWindow: 400ms").replace("panicWindow: 1s", "panicWindow: 400ms"))
+        run = Scaled(self, 0, spec=SPEC.replace("zeroGrace: 500ms", "zeroGrace: 200ms").replace("Delay: 500ms", "Delay: 0s")
+                     .replace("stableWindow: 1s", "stableWindow: 400ms").replace("panicWindow: 500ms", "panicWindow: 400ms"))
         run.wait_healthy(2)
         c, pids = run.connect(), set()
         def call():
