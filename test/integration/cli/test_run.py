@@ -434,7 +434,9 @@ class Runs(unittest.TestCase):
         self.assertEqual([b["state"] for b in feed["breakers"]], ["open", "closed"])
 
     def watch(self, run, *args, **io):
-        process = subprocess.Popen([PROA, "status", "--watch", "1", *args], env=run.env, stdin=subprocess.DEVNULL, **io)
+        # whoever runs the tests in the background may have had SIGINT ignored, which is inherited
+        process = subprocess.Popen([PROA, "status", "--watch", "1", *args], env=run.env, stdin=subprocess.DEVNULL,
+                                   preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL), **io)
         self.addCleanup(process.kill)
         return process
 
