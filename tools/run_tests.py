@@ -29,7 +29,7 @@ def arguments():
     parser.add_argument("--build", default="build", metavar="DIR", help="where to build")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N")
     parser.add_argument("--fuzz-seconds", type=int, metavar="N",
-                        default=int(os.environ.get("FUZZ_SECONDS", "10")))  # fmt: skip
+                        default=int(os.environ.get("FUZZ_SECONDS", "6")))  # fmt: skip
     parser.add_argument("--list", action="store_true", help="name the suites and leave")
     return parser.parse_args()
 
