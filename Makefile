@@ -3,7 +3,7 @@
 B ?= build
 prefix ?= /usr/local
 DESTDIR ?=
-FUZZ_SECONDS ?= 10
+FUZZ_SECONDS ?= 6
 export FUZZ_SECONDS
 
 RELEASE := $(B)/release
@@ -72,7 +72,7 @@ lint: ## the gates of make test alone: layers, banned calls, sizes, CO, format, 
 	@$(PYTHON) tools/run_tests.py --build $(B) --only gates,tidy
 
 .PHONY: fuzz
-fuzz: ## run each fuzzer for FUZZ_SECONDS (10)
+fuzz: ## run each fuzzer for FUZZ_SECONDS (6)
 	@$(DEPS) build test
 	@$(PYTHON) tools/run_tests.py --build $(B) --only fuzz
 
