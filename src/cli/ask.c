@@ -102,12 +102,30 @@ int ask_find_run(struct arena *a, const char *name, int64_t port, struct run_con
     return 0;
 }
 
-int ask_feed(const struct run_control *run, struct arena *a, struct json *ret, struct error *err)
+int ask_find_again(struct arena *a, struct run_control *run, struct error *err)
+{
+    struct run_control all[RUNS_MAX];
+    size_t n;
+    int r = run_dir_list(a, all, COUNT(all), &n, err);
+    if (r)
+        return r;
+    for (size_t i = 0; i < n; i++)
+        if (all[i].pid == run->pid && all[i].port == run->port) {
+            *run = all[i];
+            return 0;
+        }
+    return fail(err, NOT_FOUND, NULL, "the run has ended");
+}
+
+int ask_feed(const struct run_control *run, unsigned timeout_s, struct arena *a, struct json *ret,
+             struct error *err)
 {
     str address = arena_printf(a, "127.0.0.1:%u", run->port);
     if (!address.p)
         return fail(err, EXHAUSTED, NULL, "out of memory");
-    const struct ask ask = { .address = address.p, .method = S("GET"), .target = S("/feed.json") };
+    const struct ask ask = {
+        .address = address.p, .method = S("GET"), .target = S("/feed.json"), .timeout_s = timeout_s
+    };
     struct answer answer;
     int r = ask_call(&ask, a, &answer, err);
     if (r)
@@ -154,7 +172,7 @@ CO static int find_in_runs(const struct ask_where *w, struct arena *a, uint16_t 
         struct error ignored = { 0 }; /* a run that is about to end */
         if (w->run_name && !str_eq(all[i].name, str_c(w->run_name)))
             continue;
-        if (ask_feed(&all[i], a, &feed, &ignored) != 0)
+        if (ask_feed(&all[i], 0, a, &feed, &ignored) != 0)
             continue;
         *ret = port_of(feed, str_c(w->app));
         if (*ret)

@@ -30,8 +30,12 @@ CO int ask_call(const struct ask *ask, struct arena *a, struct answer *ret, stru
 /* The one run of this user, or the one that is called name, or listens on port (0 = any). */
 int ask_find_run(struct arena *a, const char *name, int64_t port, struct run_control *ret,
                  struct error *err) WUR;
-CO int ask_feed(const struct run_control *run, struct arena *a, struct json *ret, struct error *err)
-    WUR;
+/* The one that was found before, whatever others have begun since. -NOT_FOUND: it has ended. The
+ * texts of *run are new ones in the arena. */
+int ask_find_again(struct arena *a, struct run_control *run, struct error *err) WUR;
+/* timeout_s: 0 = ASK_TIMEOUT_S. */
+CO int ask_feed(const struct run_control *run, unsigned timeout_s, struct arena *a,
+                struct json *ret, struct error *err) WUR;
 /* Where the sidecar of app is: dapr_http_port if that is given, the socket in socket_dir, or of the
  * run that has such an app. */
 struct ask_where {

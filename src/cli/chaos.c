@@ -79,7 +79,7 @@ CO static int find_sidecars(struct chaos_job *j)
     }
     int r = ask_find_run(j->arena, o->run_name, o->port, &run, j->err);
     if (!r)
-        r = ask_feed(&run, j->arena, &feed, j->err);
+        r = ask_feed(&run, 0, j->arena, &feed, j->err);
     if (r)
         return r;
     struct json_iter it = json_iter(json_get(feed, S("services")));

@@ -10,7 +10,8 @@
 #include <math.h>
 #include <unistd.h>
 
-enum { STATUS_ARENA_MAX = 64 << 20 };
+/* A watch says sooner than a single look that the run doesn't answer. */
+enum { STATUS_ARENA_MAX = 64 << 20, WATCH_ANSWER_S = 5 };
 
 struct status {
     const char *run_name;
@@ -122,10 +123,28 @@ static int print_status(const struct status_job *j)
 
 /* ---- the command ---- */
 
-CO static int look(struct status_job *j)
+CO static int look(struct status_job *j, bool first)
 {
-    int r = ask_find_run(j->arena, j->o->run_name, j->o->port, &j->run, j->err);
-    return r ? r : ask_feed(&j->run, j->arena, &j->feed, j->err);
+    unsigned timeout_s = j->o->watch_s ? WATCH_ANSWER_S : 0;
+    *j->err = (struct error){ 0 };
+    int r = first ? ask_find_run(j->arena, j->o->run_name, j->o->port, &j->run, j->err)
+                  : ask_find_again(j->arena, &j->run, j->err);
+    return r ? r : ask_feed(&j->run, timeout_s, j->arena, &j->feed, j->err);
+}
+
+/* It was there before, so its end is one as asked; that it gives no answer may be over soon.
+ * Returns whether to go on. */
+static bool look_has_failed(struct status_job *j)
+{
+    if (j->err->code != NOT_FOUND) {
+        console_error("status", j->err);
+        j->result = 0;
+        return true;
+    }
+    if (!j->o->json)
+        printf("\nThe run has ended.\n");
+    j->result = fflush(stdout) != 0;
+    return false;
 }
 
 static int show(const struct status_job *j)
@@ -145,28 +164,27 @@ static void begin_again(const struct status *o, bool first)
         printf("\n");
 }
 
+/* Looks and shows; returns whether a watch goes on. */
+CO static bool one_look(struct status_job *j, bool first)
+{
+    arena_reset(j->arena);
+    j->result = look(j, first);
+    if (j->result)
+        return !first && look_has_failed(j);
+    if (j->o->watch_s)
+        begin_again(j->o, first);
+    j->result = show(j);
+    if (!j->result && fflush(stdout) != 0)
+        j->result = fail(j->err, UNAVAILABLE, NULL, "nobody reads what is printed");
+    return !j->result;
+}
+
 CO static void status_fiber(void *arg)
 {
     struct status_job *j = arg;
-    bool first = true;
-    do {
-        arena_reset(j->arena);
-        j->result = look(j);
-        if (j->result && first)
-            return;
-        if (j->result) { /* it was there before */
-            if (!j->o->json)
-                printf("\nThe run has ended.\n");
-            j->result = fflush(stdout) != 0;
-            return;
-        }
-        if (j->o->watch_s)
-            begin_again(j->o, first);
-        first = false;
-        j->result = show(j);
-        if (!j->result && fflush(stdout) != 0)
-            j->result = fail(j->err, UNAVAILABLE, NULL, "nobody reads what is printed");
-    } while (!j->result && j->o->watch_s && fiber_sleep(SEC((uint64_t)j->o->watch_s)) == 0);
+    bool more = one_look(j, true);
+    while (more && j->o->watch_s && fiber_sleep(SEC((uint64_t)j->o->watch_s)) == 0)
+        more = one_look(j, false);
 }
 
 static int status_main(const void *options, const struct option_list *words)

@@ -466,6 +466,45 @@ class Runs(unittest.TestCase):
             self.assertEqual(json.loads(line)["run"]["name"], "shop")
         os.close(master)
 
+    def test_a_watch_outlasts_a_run_that_does_not_answer(self):
+        run = self.start_two()
+        said = os.path.join(run.dir, "said")
+        with open(said, "wb") as errors:
+            lines = self.watch(run, "--json", stdout=subprocess.PIPE, stderr=errors, text=True)
+        def next_name():
+            return json.loads(lines.stdout.readline())["run"]["name"]
+        self.assertEqual(next_name(), "shop")
+        self.addCleanup(run.process.send_signal, signal.SIGCONT)
+        run.process.send_signal(signal.SIGSTOP)
+        def read():
+            with open(said) as f:
+                return f.read()
+        until("it is said that no answer comes", lambda: "no answer in time" in read())
+        self.assertIsNone(lines.poll())
+        run.process.send_signal(signal.SIGCONT)
+        before = read().count("\n")
+        for _ in range(3):
+            self.assertEqual(next_name(), "shop")
+        self.assertLessEqual(read().count("\n"), before + 1)
+
+    def test_a_watch_stays_with_its_run(self):
+        run = self.start_two()
+        lines = self.watch(run, "--json", stdout=subprocess.PIPE, text=True)
+        lines.stdout.readline()
+        other = subprocess.Popen([PROA, "run", "-a", "other", "--", "sleep", "1000"], cwd=run.dir, env=run.env,
+                                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.addCleanup(other.wait)
+        self.addCleanup(other.terminate)
+        until("there are two runs", lambda: "several runs" in run.command("status").stderr)
+        def names():
+            return [json.loads(lines.stdout.readline())["run"]["name"] for _ in range(2)]
+        self.assertEqual(names(), ["shop", "shop"])
+        run.process.terminate()  # the other one goes on, and is none of this watch's business
+        rest = [json.loads(line)["run"]["name"] for line in lines.communicate(timeout=WAIT)[0].splitlines()]
+        self.assertEqual(set(rest) - {"shop"}, set())
+        self.assertEqual(lines.returncode, 0)
+        self.assertIsNone(other.poll())
+
     def test_ctrl_c_ends_a_watch(self):
         run = self.start_two()
         piped = self.watch(run, stdout=subprocess.PIPE, text=True)
