@@ -3,6 +3,8 @@
 #include "serve.h"
 #include "test/certs.h"
 
+#include <pthread.h>
+
 /* Both ends are ours; test_tls_peer.c has OpenSSL itself at the other end. */
 
 static struct {
@@ -50,12 +52,15 @@ static struct tls_context *server_tls;
 static void (*serve_inside)(struct stream *s);
 static _Atomic int accepted; /* what stream_accept_tls() returned last */
 static char accept_failure[512];
+static pthread_mutex_t failure_lock = PTHREAD_MUTEX_INITIALIZER; /* workers accept side by side */
 
 static void accept_and_serve(struct stream *s)
 {
     struct error err = { 0 };
     int r = stream_accept_tls(s, server_tls, &err);
+    pthread_mutex_lock(&failure_lock);
     memcpy(accept_failure, err.text, sizeof accept_failure);
+    pthread_mutex_unlock(&failure_lock);
     atomic_store(&accepted, r);
     if (r == 0)
         serve_inside(s);
