@@ -62,6 +62,17 @@ void scratch_remove(struct scratch *s)
     (void)rmdir(s->dir);
 }
 
+size_t scratch_count(const struct scratch *s)
+{
+    size_t n = 0;
+    DIR *d = opendir(s->dir);
+    for (struct dirent *e; d && (e = readdir(d));)
+        n += e->d_name[0] != '.';
+    if (d)
+        (void)closedir(d);
+    return n;
+}
+
 int64_t scratch_sql(const struct scratch *s, const char *sql)
 {
     sqlite3 *db = NULL;

@@ -24,6 +24,7 @@ struct scratch {
 };
 void scratch_make(struct scratch *s);
 void scratch_remove(struct scratch *s);
+size_t scratch_count(const struct scratch *s); /* files in its folder */
 /* Runs SQL text on the file with SQLite alone. Returns the first column of the first row as a
  * number, or -1 (and says why). */
 int64_t scratch_sql(const struct scratch *s, const char *sql);

@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/id.h"
+#include "components/common/sqlite/create.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -207,8 +208,11 @@ static int open_file(struct sqlite_conn *c, const struct sqlite_conn_config *con
         flags |= SQLITE_OPEN_READONLY;
     else if (config->reader || t->must_exist)
         flags |= SQLITE_OPEN_READWRITE;
-    else
+    else {
         flags |= SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE;
+        if (!config->no_wal)
+            sqlite_create_wal(t->path);
+    }
     return sqlite3_open_v2(t->path, &c->db, flags, NULL);
 }
 

@@ -44,11 +44,9 @@ int sqlite_db_connect(struct sqlite_db *db, struct sqlite_conn *c, bool reader, 
     return sqlite_conn_open(c, &config, err);
 }
 
-static int migrate(struct sqlite_db *db, struct error *err)
+static int make_tables(struct sqlite_db *db, struct error *err)
 {
     struct sqlite_conn *c = &db->conn;
-    if (!db->config.migrate || (db->target.read_only && !db->target.memory))
-        return 0;
     int r = sqlite_exec(c, "BEGIN EXCLUSIVE", "making the tables", err);
     if (r < 0)
         return r;
@@ -58,6 +56,21 @@ static int migrate(struct sqlite_db *db, struct error *err)
     if (r < 0)
         (void)sqlite3_exec(c->db, "ROLLBACK", NULL, NULL, NULL);
     return r;
+}
+
+/* In WAL mode the tables needn't be on disk at once: the first commit that is answered syncs all of
+ * the WAL that is before it. */
+static int migrate(struct sqlite_db *db, struct error *err)
+{
+    struct sqlite_conn *c = &db->conn;
+    if (!db->config.migrate || (db->target.read_only && !db->target.memory))
+        return 0;
+    int r = 0;
+    if (!db->config.no_wal)
+        r = sqlite_exec(c, "PRAGMA synchronous = OFF", "making the tables", err);
+    if (r == 0)
+        r = make_tables(db, err);
+    return r < 0 ? r : sqlite_exec(c, "PRAGMA synchronous = FULL", "making the tables", err);
 }
 
 struct opening {

@@ -1,6 +1,7 @@
 #include "hosts.h"
 
 #include "base/clock.h"
+#include "components/common/sqlite/create.h"
 
 #include <stdio.h>
 
@@ -167,13 +168,23 @@ static int connect_db(struct hosts_conn *c, const char *url, int timeout_ms, str
     return 0;
 }
 
+static void pragma(struct hosts *h, const char *sql)
+{
+    (void)sqlite3_exec(h->writer.db, sql, NULL, NULL, NULL);
+}
+
 /* WAL lets everybody read while one writes. Losing the race for the switch is fine: then somebody
- * else makes it. A commit lost in a power cut is renewed or outdated anyway: no fsync for each. */
-static void tune(struct hosts *h)
+ * else makes it. The tables needn't be on disk at once: whoever finds none makes them. */
+static void set_journal(struct hosts *h)
 {
     if (!h->config.no_wal)
-        (void)sqlite3_exec(h->writer.db, "PRAGMA journal_mode = WAL", NULL, NULL, NULL);
-    (void)sqlite3_exec(h->writer.db, "PRAGMA synchronous = NORMAL", NULL, NULL, NULL);
+        pragma(h, "PRAGMA synchronous = OFF; PRAGMA journal_mode = WAL");
+}
+
+/* A commit lost in a power cut is renewed or outdated anyway: no fsync for each. */
+static void set_sync(struct hosts *h)
+{
+    pragma(h, "PRAGMA synchronous = NORMAL");
 }
 
 static void disconnect_db(struct hosts_conn *c)
@@ -303,13 +314,16 @@ int hosts_open(struct hosts *h, const struct hosts_config *config, struct error 
 {
     h->config = *config;
     bool memory = in_memory(config->url);
+    if (!config->no_wal && !memory && !str_starts(str_c(config->url), S("file:")))
+        sqlite_create_wal(config->url);
     int r = connect_db(&h->writer, config->url, OPEN_TIMEOUT_MS, err);
     if (r)
         return r;
-    tune(h);
+    set_journal(h);
     r = ensure_schema(h, err);
     if (r)
         return r;
+    set_sync(h);
     h->read = memory ? &h->writer : &h->reader;
     if (!memory)
         r = connect_db(&h->reader, config->url, (int)config->timeout_ms, err);

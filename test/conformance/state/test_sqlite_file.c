@@ -1,10 +1,12 @@
 /* state.sqlite's file: the contract's layout, rows of others, rows that make no sense, locks. */
 #include "component/state.h"
+#include "components/common/sqlite/create.h"
 #include "components/common/sqlite/target.h"
 #include "test/conformance/engine.h"
 #include "test/testing.h"
 
 #include <sqlite3.h>
+#include <unistd.h>
 
 static const struct state_ops *ops(const struct engine *e)
 {
@@ -136,6 +138,40 @@ static const char others_file[] =
     "('over', '1', 0, 'e4', datetime('now', '-1 seconds')), "
     "('not base64', '****', 1, 'e5', NULL), ('odd time', '1', 0, 'e6', 'soon'), "
     "('number', 42, 'x', 7, NULL);";
+
+TEST_LOOP(new_file_appears_whole_in_wal_mode_and_alone)
+{
+    struct scratch s;
+    struct engine e;
+    struct error err = { 0 };
+    scratch_make(&s);
+    REQUIRE(open_file(&e, &s, NULL, &err) == 0, "%s", err.text);
+    CHECK_EQ(scratch_sql(&s, "SELECT journal_mode = 'wal' FROM pragma_journal_mode"), 1);
+    engine_close(&e);
+    CHECK_EQ(scratch_count(&s), 1, "no file but the database");
+    scratch_remove(&s);
+
+    scratch_make(&s);
+    REQUIRE(open_file(&e, &s, "disableWAL=true", &err) == 0, "%s", err.text);
+    CHECK_EQ(scratch_sql(&s, "SELECT journal_mode = 'delete' FROM pragma_journal_mode"), 1);
+    engine_close(&e);
+    scratch_remove(&s);
+}
+
+TEST(file_that_is_there_is_kept_when_another_makes_it)
+{
+    struct scratch s;
+    scratch_make(&s);
+    scratch_sql(&s, "CREATE TABLE t (n); INSERT INTO t VALUES (7); SELECT n FROM t");
+    sqlite_create_wal(s.file);
+    CHECK_EQ(scratch_sql(&s, "SELECT n FROM t"), 7);
+    CHECK_EQ(scratch_count(&s), 1);
+    (void)unlink(s.file);
+    REQUIRE(symlink("nowhere/else.db", s.file) == 0); /* taken, though nothing is there */
+    sqlite_create_wal(s.file);
+    CHECK_EQ(scratch_count(&s), 1);
+    scratch_remove(&s);
+}
 
 TEST_LOOP(rows_of_another_runtime_are_read)
 {
