@@ -31,6 +31,15 @@ class Pool:
         self.port = port
         self.idle = []
 
+    def kept(self):
+        """One that the other side hasn't closed: after a kill -9 all of them are dead."""
+        while self.idle:
+            reader, writer = self.idle.pop()
+            if not reader.at_eof() and reader.exception() is None:
+                return reader, writer
+            writer.close()
+        return None
+
     async def exchange(self, stream, request):
         reader, writer = stream
         writer.write(request)
@@ -59,8 +68,7 @@ class Pool:
         lines = [f"{verb} {path} HTTP/1.1", f"Host: 127.0.0.1:{self.port}",
                  f"Content-Length: {len(body)}", *(f"{k}: {v}" for k, v in headers.items())]
         request = "\r\n".join(lines).encode() + b"\r\n\r\n" + body
-        stream = self.idle.pop() if self.idle else \
-            await asyncio.open_connection("127.0.0.1", self.port)
+        stream = self.kept() or await asyncio.open_connection("127.0.0.1", self.port)
         keep = False
         try:
             status, body, keep = await self.exchange(stream, request)
