@@ -120,7 +120,7 @@ void server_conn_done(struct server_conn *c)
 void server_active_add(struct server_worker *w, int n)
 {
     size_t now = atomic_load_explicit(&w->active, memory_order_relaxed);
-    atomic_store_explicit(&w->active, now + (size_t)n, memory_order_relaxed);
+    atomic_store_explicit(&w->active, now + (size_t)n, memory_order_release);
 }
 
 void server_run_handler(struct server_worker *w, struct http_exchange *x)
@@ -248,7 +248,7 @@ size_t http_server_active(const struct http_server *s)
 {
     size_t n = 0;
     for (size_t i = 0; i < s->n_workers; i++)
-        n += atomic_load_explicit(&s->worker[i].active, memory_order_relaxed);
+        n += atomic_load_explicit(&s->worker[i].active, memory_order_acquire);
     return n;
 }
 

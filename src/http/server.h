@@ -69,7 +69,8 @@ int http_server_open(const char *address, const struct http_server_config *confi
                      struct http_server **ret, struct error *err) WUR;
 uint16_t http_server_port(const struct http_server *s);
 const char *http_server_address(const struct http_server *s);
-size_t http_server_active(const struct http_server *s); /* exchanges in flight */
+/* Exchanges in flight; what those did that have ended is seen by whoever sees that. */
+size_t http_server_active(const struct http_server *s);
 /* Stops accepting, closes idle connections (h2: GOAWAY), lets exchanges in flight end (at most
  * grace_ns, UINT64_MAX = no limit), then closes what is left. Returns how many were cut off.
  * Off-worker thread. */
