@@ -83,6 +83,14 @@ class Invoke(Case):
                 for gone in ("x-hop", "connection", "dapr-connection", "content-length", "proa-direct", "proa-grpc"):
                     self.assertNotIn(gone, got)
 
+    def test_another_sidecar_is_told_how_busy_the_app_is(self):
+        a = self.grpc_app({"OnInvoke": self.echo})
+        s = self.beside(a)
+        for path, on in (("/good", self.echo), ("/bad", lambda call, context: context.abort(grpc.StatusCode.INTERNAL, "no"))):
+            a.on["OnInvoke"] = on
+            self.assertEqual(harness.call(s.internal, "GET", path, headers={"proa-direct": "app"}).headers["proa-load"], "0", path)
+            self.assertNotIn("proa-load", s.get("/v1.0/invoke/app/method" + path).headers)
+
     def test_grpcs_app_is_called_by_tls_without_verification(self):
         cert, key = harness.Pki(self.directory()).sign("app", alternative="DNS:not.this.host")
         a = self.grpc_app({"OnInvoke": self.echo}, tls=(harness.Pki.text(cert), harness.Pki.text(key)))

@@ -37,6 +37,7 @@ class EchoHandler(GenericHandler):
         self.calls, self.ended, self.failures = [], [], {}
         self.gate = threading.Semaphore(0)
         self.waiting = 0
+        self.says, self.refuses = (), None  # trailers of "Unary", and the status if it isn't OK
         self.lock = threading.Lock()
 
     def service(self, details):
@@ -57,7 +58,9 @@ class EchoHandler(GenericHandler):
 
     def unary(self, data, context):
         context.send_initial_metadata((("x-initial", "1"), ("x-bin", b"\x00\xff")))
-        context.set_trailing_metadata((("x-trailing", "2"),))
+        context.set_trailing_metadata((("x-trailing", "2"), *self.says))
+        if self.refuses:
+            context.abort(self.refuses, "no")
         return data
 
     def fail(self, data, context):
@@ -360,6 +363,13 @@ class TwoSidecars(Proxied, GrpcCase):
         got = self.echo.metadata()
         self.assertEqual((got["dapr-caller-app-id"], got["dapr-callee-app-id"]), ("caller", "callee"))
 
+    def test_how_busy_the_app_is_stays_between_the_sidecars(self):
+        rpc = self.channel.unary_unary(f"/{ECHO}/Unary").with_call(b"x", timeout=20, metadata=[("dapr-app-id", "callee")])[1]
+        self.assertFalse([k for k, _ in rpc.trailing_metadata() if k.startswith("proa-")])
+        with grpc.insecure_channel(f"127.0.0.1:{self.callee.internal}") as direct:
+            rpc = direct.unary_unary(f"/{ECHO}/Unary").with_call(b"x", timeout=20, metadata=[("dapr-callee-app-id", "callee")])[1]
+        self.assertIn(("proa-load", "0"), [tuple(m) for m in rpc.trailing_metadata()])
+
     def test_a_fault_on_purpose_has_a_code_or_no_answer(self):
         def fault(**f):
             answer = self.s.call("POST", "/proa/v1/chaos", json_body={"name": "x", "method": f"/{ECHO}/*", **f})
@@ -468,6 +478,55 @@ class PlayedPeer(GrpcCase):
         got = peer.echo.metadata()
         self.assertEqual((answer, got["dapr-caller-app-id"], got["dapr-callee-app-id"], got["a"]), (b"x", "caller", "callee", "b"))
         self.assertNotIn("dapr-app-id", got)
+
+    def two(self, says, resources=()):
+        """Two peers, the first of which adds says to its trailers; a call that tells who answered."""
+        peers = [self.grpc_app() for _ in range(2)]
+        s = self.sidecar("caller", config=self.hosts_config(), resources=resources)
+        for p in peers:
+            fake_host(self.directory(), "callee", f"127.0.0.1:{p.port}")
+        peers[0].echo.says = says
+        unary = self.channel_of(s).unary_unary(f"/{ECHO}/Unary")
+
+        def call():
+            answer, rpc = unary.with_call(b"x", timeout=20, metadata=[("dapr-app-id", "callee")])
+            trailers = dict(rpc.trailing_metadata())
+            self.assertEqual((answer, trailers.get("x-trailing")), (b"x", "2"))
+            self.assertFalse({"proa-load", "proa-draining"} & trailers.keys())
+        return s, peers, call
+
+    def test_the_busier_of_two_gets_less(self):
+        _, peers, call = self.two([("proa-load", "1000")])
+        peers[1].echo.says = [("proa-load", "0")]
+        for _ in range(60):
+            call()
+        self.assertLess(len(peers[0].echo.calls), 15)
+
+    def test_one_that_drains_is_left_at_once(self):
+        _, peers, call = self.two([("proa-draining", "1")])
+        until("it has been asked", lambda: call() or peers[0].echo.calls)
+        for _ in range(40):
+            call()
+        self.assertEqual(len(peers[0].echo.calls), 1)
+
+    def test_what_was_shed_is_tried_once_elsewhere(self):
+        policy = resource("Resiliency", "r", {
+            "policies": {"retries": {"again": {"policy": "constant", "duration": "10s", "maxRetries": 3}},
+                         "circuitBreakers": {"b": {"maxRequests": 1, "timeout": "60s", "trip": "consecutiveFailures > 0"}}},
+            "targets": {"apps": {"callee": {"retry": "again", "circuitBreaker": "b"}}}})
+        s, peers, call = self.two([("proa-shed", "limit")], [policy])
+        peers[0].echo.refuses = grpc.StatusCode.RESOURCE_EXHAUSTED
+        for _ in range(20):
+            call()
+        self.assertGreater(len(peers[0].echo.calls), 0)
+        self.assertEqual(s.metric("proa_traffic_retries_total", reason="shed"), len(peers[0].echo.calls))
+        peers[1].echo.says, peers[1].echo.refuses = peers[0].echo.says, peers[0].echo.refuses
+        before = sum(len(p.echo.calls) for p in peers)
+        with self.assertRaises(grpc.RpcError) as e:
+            call()
+        self.assertEqual((e.exception.code().name, dict(e.exception.trailing_metadata())["proa-shed"]),
+                         ("RESOURCE_EXHAUSTED", "limit"))
+        self.assertEqual(sum(len(p.echo.calls) for p in peers) - before, 2)
 
     def test_another_apps_sidecar_is_told_apart(self):
         config = self.hosts_config()

@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "block/app/channel.h"
 #include "block/app/retried.h"
+#include "block/core/headers.h"
 #include "loop/tls.h"
 
 #include <stdio.h>
@@ -95,6 +96,15 @@ void app_leave(struct app *a, struct admit_place *p, int result, int status)
 {
     admit_leave(a->admit, p, result, status);
     sleep_leave(&a->sleep);
+}
+
+void app_tell_load(const struct app *a, struct http_headers *answer)
+{
+    str load = arena_printf(answer->arena, "%u", admit_load(a->admit));
+    if (load.p)
+        (void)http_headers_set(answer, S(LOAD_HEADER), load);
+    if (a->blocks && atomic_load_explicit(&a->blocks->leaving, memory_order_relaxed))
+        (void)http_headers_set(answer, S(DRAINING_HEADER), S("1"));
 }
 
 void app_tell_retried(const struct app *a, const struct http_headers *call, uint64_t start_ns,

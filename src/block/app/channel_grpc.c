@@ -5,6 +5,7 @@
 #include "base/id.h"
 #include "base/mem.h"
 #include "block/app/topic_event.h"
+#include "block/core/headers.h"
 #include "block/core/observe.h"
 #include "block/core/proto.h"
 #include "block/core/words.h"
@@ -324,6 +325,12 @@ static int fill_invocation(struct invocation *i, str verb, str target, str conte
     return t.failed ? -EXHAUSTED : 0;
 }
 
+static void tell_load(const struct app *app, const struct http_exchange *x, struct http_headers *h)
+{
+    if (http_headers_has(&x->req.headers, S(DIRECT_HEADER)))
+        app_tell_load(app, h);
+}
+
 /* A failure: in the caller's words, so with the status in headers, or as HTTP with a JSON body. */
 CO static int answer_failure(const struct app *app, struct http_exchange *x,
                              const struct rpc_answer *answer, bool marked, uint64_t start_ns,
@@ -341,6 +348,7 @@ CO static int answer_failure(const struct app *app, struct http_exchange *x,
     if (r < 0)
         return no_memory(err);
     app_tell_retried(app, &x->req.headers, start_ns, &h);
+    tell_load(app, x, &h);
     int status = code_http_status(answer->status.code);
     r = http_reply_start(x, status, &h, marked ? -1 : (int64_t)body.len);
     if (r >= 0 && body.len)
@@ -361,8 +369,9 @@ static int success_headers(const struct rpc_answer *answer, const invoke_respons
                : words_put(h, &answer->status, m->data ? str_c(m->data->type_url) : S(""));
 }
 
-CO static int answer_success(struct http_exchange *x, const struct rpc_answer *answer, bool marked,
-                             struct arena *a, struct error *err)
+CO static int answer_success(const struct app *app, struct http_exchange *x,
+                             const struct rpc_answer *answer, bool marked, struct arena *a,
+                             struct error *err)
 {
     const invoke_response *m =
         proto_unpack(&dapr__proto__common__v1__invoke_response__descriptor, answer->message, a);
@@ -371,6 +380,7 @@ CO static int answer_success(struct http_exchange *x, const struct rpc_answer *a
         return unreadable(err, "OnInvoke");
     if (success_headers(answer, m, marked, a, &h) < 0)
         return no_memory(err);
+    tell_load(app, x, &h);
     str body = m->data ? proto_slice(m->data->value) : S("");
     if (!marked || !answer->trailers.n)
         return http_reply(x, 200, &h, body);
@@ -405,7 +415,7 @@ CO static int invoke_in(struct app *a, struct http_exchange *x, str target, str 
         return r;
     count_rpc(&c, &answer, start);
     return answer.status.code ? answer_failure(a, x, &answer, marked, start, arena, err)
-                              : answer_success(x, &answer, marked, arena, err);
+                              : answer_success(a, x, &answer, marked, arena, err);
 }
 
 CO static int grpc_invoke(struct app *a, struct admit_place *place, struct http_exchange *x,

@@ -274,18 +274,6 @@ static int for_app(struct arena *a, struct http_headers *h)
     return r;
 }
 
-/* To another sidecar: how busy the app is, and that it's about to end. */
-static void tell_load(struct app *a, const struct http_exchange *x, struct answer *answer)
-{
-    if (!http_headers_has(&x->req.headers, S(DIRECT_HEADER)))
-        return;
-    str load = arena_printf(x->arena, "%u", admit_load(a->admit));
-    if (load.p) /* without memory the caller knows a little less */
-        (void)http_headers_set(&answer->headers, S(LOAD_HEADER), load);
-    if (a->blocks && atomic_load_explicit(&a->blocks->leaving, memory_order_relaxed))
-        (void)http_headers_set(&answer->headers, S(DRAINING_HEADER), S("1"));
-}
-
 /* Its answer lasts for as long as somebody listens. */
 static bool is_event_stream(const struct answer *answer)
 {
@@ -313,7 +301,8 @@ CO static int pass_on_call(struct app *a, struct admit_place *place, struct http
         r = relay_try(&c.relay, a->client, a->address, &c.req, &attempt, err);
         words_remove(&c.relay.answer.headers); /* only a gRPC app has such */
         if (c.relay.answer.source) {
-            tell_load(a, x, &c.relay.answer);
+            if (http_headers_has(&x->req.headers, S(DIRECT_HEADER)))
+                app_tell_load(a, &c.relay.answer.headers);
             if (r < 0)
                 app_tell_retried(a, &x->req.headers, start, &c.relay.answer.headers);
             if (is_event_stream(&c.relay.answer))

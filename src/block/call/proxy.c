@@ -127,6 +127,10 @@ CO static int answer_end(struct forward *f)
         if (!alone || !is_of_http(t->v[i].name))
             r = http_headers_add(&h, t->v[i].name, t->v[i].value);
     mark(f, &h);
+    if (!f->app)
+        traffic_strip(&h);
+    else if (http_headers_has(&x->req.headers, S("dapr-callee-app-id"))) /* another sidecar's */
+        app_tell_load(f->app, &h);
     return r < 0 ? r : http_reply_end(x, &h);
 }
 
@@ -258,6 +262,19 @@ CO static int meet_chaos(struct forward *f, const struct peer *peer, struct guar
     return fail(err, cause.code, NULL, "%s", cause.text);
 }
 
+/* What the other sidecar's trailers say of it. A stream that has only been started has none yet. */
+CO static void hear(struct forward *f, int r, struct peer_asked *ret, struct guard_attempt *attempt)
+{
+    const struct http_response *res;
+    if (!f->call || f->start_only || http_call_response(f->call, &res, NULL) < 0)
+        return;
+    const struct http_headers *t = grpc_call_trailers(f->call, res);
+    ret->load = traffic_load(t);
+    ret->draining = traffic_draining(t);
+    ret->shed = r < 0 && traffic_was_shed(t);
+    attempt->shed = r < 0 && http_headers_has(t, S(SHED_HEADER));
+}
+
 CO static int ask_peer(void *arg, struct peer *peer, struct peer_asked *ret,
                        struct guard_attempt *attempt, struct error *err)
 {
@@ -267,6 +284,7 @@ CO static int ask_peer(void *arg, struct peer *peer, struct peer_asked *ret,
         return r;
     r = try_at(f, f->p->b->invoker->grpc, peer->address, &ret->unsent, attempt, err);
     ret->gone = ret->unsent;
+    hear(f, r, ret, attempt);
     return r;
 }
 

@@ -96,8 +96,9 @@ CO int remote_ask(const struct remote *c, struct relay *relay, struct peer *peer
     ret->unsent = r == -UNAVAILABLE && !attempt->http_status && !relay->reached && !relay->sent;
     attempt->shed = r < 0 && err && err->shed;
     if (relay->answer.source) {
-        ret->load = traffic_take_load(&relay->answer.headers);
-        ret->draining = traffic_take_draining(&relay->answer.headers);
+        ret->load = traffic_load(&relay->answer.headers);
+        ret->draining = traffic_draining(&relay->answer.headers);
+        traffic_strip(&relay->answer.headers);
         ret->shed = r < 0 && traffic_was_shed(&relay->answer.headers);
         attempt->shed = r < 0 && http_headers_has(&relay->answer.headers, S(SHED_HEADER));
         attempt->retried = r < 0 && retried_is_marked(&relay->answer.headers);

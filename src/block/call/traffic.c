@@ -121,23 +121,24 @@ static bool is_full(const struct http_headers *answer)
     return str_eq(why, S("limit")) || str_eq(why, S("queue")) || str_eq(why, S("priority"));
 }
 
-int traffic_take_load(struct http_headers *answer)
+int traffic_load(const struct http_headers *answer)
 {
     int64_t load;
     str value = http_headers_get(answer, S(LOAD_HEADER));
     if (!value.p)
         return is_full(answer) ? 1000 : -1;
-    bool ok = str_to_i64(value, &load) && load >= 0 && load <= 1000;
-    http_headers_remove(answer, S(LOAD_HEADER));
-    return ok ? (int)load : -1;
+    return str_to_i64(value, &load) && load >= 0 && load <= 1000 ? (int)load : -1;
 }
 
-bool traffic_take_draining(struct http_headers *answer)
+bool traffic_draining(const struct http_headers *answer)
 {
-    bool is = http_headers_has(answer, S(DRAINING_HEADER));
-    if (is)
-        http_headers_remove(answer, S(DRAINING_HEADER));
-    return is;
+    return http_headers_has(answer, S(DRAINING_HEADER));
+}
+
+void traffic_strip(struct http_headers *answer)
+{
+    http_headers_remove(answer, S(LOAD_HEADER));
+    http_headers_remove(answer, S(DRAINING_HEADER));
 }
 
 bool traffic_was_shed(const struct http_headers *answer)

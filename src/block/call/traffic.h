@@ -29,10 +29,12 @@ void traffic_end(struct traffic_call *c);
  * gave it. Out of memory: it sticks nowhere. */
 void traffic_answer(const struct traffic_call *c, uint64_t chosen, struct http_headers *answer);
 
-/* What sidecars say to each other in an answer's headers (core/headers.h). The utilisation that an
- * answer reports, taken out of its headers, or that a refusal tells; -1 = none. */
-int traffic_take_load(struct http_headers *answer);
+/* What sidecars say to each other in an answer's headers, or a gRPC answer's trailers
+ * (core/headers.h). The utilisation that it reports, or that a refusal tells; -1 = none. */
+int traffic_load(const struct http_headers *answer);
 /* Whether the one that answers is about to stop. */
-bool traffic_take_draining(struct http_headers *answer);
+bool traffic_draining(const struct http_headers *answer);
+/* Takes both out: they are none of the caller's business. */
+void traffic_strip(struct http_headers *answer);
 /* Whether it was shed there so that another instance may take it. */
 bool traffic_was_shed(const struct http_headers *answer);

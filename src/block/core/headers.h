@@ -10,7 +10,7 @@
 /* What is left of the deadline, in the words of grpc-timeout: "250m". */
 #define TIMEOUT_HEADER "proa-timeout"
 
-/* ---- on an answer ---- */
+/* ---- on an answer; where gRPC is proxied, among its trailers ---- */
 
 /* On a refusal: limit, queue, deadline, priority or rate. */
 #define SHED_HEADER "proa-shed"

@@ -436,19 +436,23 @@ TEST_LOOP(loads_of_answers_are_taken_out_and_checked)
         struct http_headers h;
         http_headers_init(&h, &a);
         CHECK_OK(http_headers_add(&h, S("Proa-Load"), str_c(r->value)));
-        CHECK_EQ(traffic_take_load(&h), r->want, "%s", r->value);
+        CHECK_OK(http_headers_add(&h, S("proa-draining"), S("1")));
+        CHECK_EQ(traffic_load(&h), r->want, "%s", r->value);
+        CHECK(traffic_draining(&h));
+        traffic_strip(&h);
         CHECK_EQ(h.n, 0);
-        CHECK_EQ(traffic_take_load(&h), -1);
+        CHECK_EQ(traffic_load(&h), -1);
+        CHECK(!traffic_draining(&h));
         CHECK(!traffic_was_shed(&h));
         CHECK_OK(http_headers_add(&h, S("proa-shed"), S("deadline")));
         CHECK(!traffic_was_shed(&h), "others would be as late");
-        CHECK_EQ(traffic_take_load(&h), -1);
+        CHECK_EQ(traffic_load(&h), -1);
         CHECK_OK(http_headers_set(&h, S("proa-shed"), S("rate")));
         CHECK(traffic_was_shed(&h));
-        CHECK_EQ(traffic_take_load(&h), -1, "it may be idle");
+        CHECK_EQ(traffic_load(&h), -1, "it may be idle");
         CHECK_OK(http_headers_set(&h, S("proa-shed"), S("queue")));
         CHECK(traffic_was_shed(&h));
-        CHECK_EQ(traffic_take_load(&h), 1000);
+        CHECK_EQ(traffic_load(&h), 1000);
     }
     arena_done(&a);
 }
