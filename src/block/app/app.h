@@ -61,8 +61,8 @@ CO int app_enter(struct app *a, struct admit_place *p, const struct admit_ask *a
                  struct error *err) WUR;
 void app_leave(struct app *a, struct admit_place *p, int result, int status);
 
-/* Into its answer to another sidecar: how busy it is, and that it's about to end; headers, or a gRPC
- * answer's trailers. Without memory the caller knows a little less. */
+/* Into its answer to another sidecar: how busy it is, and that it's about to end; headers, or a
+ * gRPC answer's trailers. Without memory the caller knows a little less. */
 void app_tell_load(const struct app *a, struct http_headers *answer);
 /* Into its answer to call, a failure: that calls of its own were tried again in vain (retried.h).
  * The call has been in the app since start_ns. */

@@ -3,16 +3,14 @@
 #include "appcallback.pb-c.h"
 #include "base/clock.h"
 #include "base/id.h"
-#include "base/mem.h"
+#include "block/app/app_rpc.h"
 #include "block/app/topic_event.h"
 #include "block/core/headers.h"
-#include "block/core/observe.h"
 #include "block/core/proto.h"
 #include "block/core/words.h"
 #include "common.pb-c.h"
 #include "format/uri.h"
 #include "http/grpc.h"
-#include "telemetry/metrics.h"
 
 /* What an app is told over gRPC: the services AppCallback, AppCallbackAlpha and
  * AppCallbackHealthCheck (facts 2.4, 3.3 and 5.2). */
@@ -21,7 +19,7 @@
 #define ALPHA_SERVICE "/dapr.proto.runtime.v1.AppCallbackAlpha/"
 #define HEALTH_SERVICE "/dapr.proto.runtime.v1.AppCallbackHealthCheck/"
 
-enum { SCRATCH_MORE = 16 << 20, REFUSED_TRIES = 8 /* a quarter of a second in all */ };
+enum { SCRATCH_MORE = 16 << 20 };
 static const size_t MESSAGE_MAX = (size_t)1 << 30; /* where --max-body-size sets no limit */
 
 typedef Dapr__Proto__Runtime__V1__StringEntry string_entry;
@@ -38,212 +36,6 @@ typedef Dapr__Proto__Runtime__V1__BindingEventRequest binding_request;
 typedef Dapr__Proto__Runtime__V1__BindingEventResponse binding_response;
 typedef Dapr__Proto__Common__V1__InvokeRequest invoke_request;
 typedef Dapr__Proto__Common__V1__InvokeResponse invoke_response;
-
-static struct metric_family probe_count = {
-    .name = "dapr_grpc_io_healthprobes_completed_count",
-    .help = "gRPC health probes that were answered.",
-    .label = { "grpc_client_status" },
-};
-static struct metric_family probe_latency = {
-    .name = "dapr_grpc_io_healthprobes_roundtrip_latency",
-    .help = "Time of a gRPC health probe, ms.",
-    .kind = METRIC_HISTOGRAM,
-    .buckets = &metric_latency_ms,
-    .label = { "grpc_client_status" },
-};
-
-/* ---- one call ---- */
-
-struct rpc {
-    str path;
-    const ProtobufCMessage *in; /* NULL = an empty one */
-    struct http_headers metadata;
-    size_t max_answer; /* bytes; more is RESOURCE_EXHAUSTED */
-    size_t sent;       /* bytes of the message; set by exchange() */
-    bool probe;        /* takes no slot */
-};
-struct rpc_answer {
-    struct words_status status;
-    str message;
-    struct http_headers headers, trailers;
-};
-
-static int no_memory(struct error *err)
-{
-    return fail(err, EXHAUSTED, NULL, "the call to the app doesn't fit into memory");
-}
-
-static void count_rpc(const struct rpc *c, const struct rpc_answer *answer, uint64_t start_ns)
-{
-    double ms = (double)(clock_now_ns() - start_ns) / 1e6;
-    enum code code = answer->status.code;
-    if (!c->probe) {
-        observe_rpc(c->path, code, c->sent, answer->message.n, start_ns);
-        return;
-    }
-    str label[] = { str_c(code_go_name(code)) };
-    metric_add(metric_cell(&probe_count, label), 1);
-    metric_observe(&probe_latency, metric_cell(&probe_latency, label), ms);
-}
-
-/* gRPC's own fields, and the connection's, are no metadata of the app. */
-static bool is_own(str name)
-{
-    static const str own[] = {
-        S("content-type"),  S("grpc-status"),
-        S("grpc-message"),  S("grpc-status-details-bin"),
-        S("grpc-encoding"), S("grpc-accept-encoding"),
-        S("trailer"),       S("content-length"),
-        S(WORDS_STATUS),    S(WORDS_TYPE),
-    };
-    for (size_t i = 0; i < COUNT(own); i++)
-        if (str_ieq(name, own[i]))
-            return true;
-    return false;
-}
-
-static int copy_metadata(const struct http_headers *from, struct arena *a, struct http_headers *to)
-{
-    http_headers_init(to, a);
-    for (size_t i = 0; from && i < from->n; i++) {
-        if (is_own(from->v[i].name))
-            continue;
-        str name = arena_dup(a, from->v[i].name), value = arena_dup(a, from->v[i].value);
-        if (!name.p || !value.p || http_headers_add(to, name, value) < 0)
-            return -EXHAUSTED;
-    }
-    return 0;
-}
-
-/* The status, and a copy of the message before the call ends. */
-CO static int receive(struct http_call *call, const struct rpc *c, struct arena *a,
-                      struct rpc_answer *ret, struct error *err)
-{
-    const struct http_response *head;
-    struct grpc_status status;
-    str message = S("");
-    int r = grpc_call_recv(call, c->max_answer, &message);
-    if (r == -EXHAUSTED) {
-        ret->status = (struct words_status){
-            EXHAUSTED, arena_printf(a, "the app's answer is larger than %zu bytes", c->max_answer),
-            S("")
-        };
-        return 0;
-    }
-    if (r > 0 && !(ret->message = arena_dup(a, message)).p)
-        return no_memory(err);
-    if (r >= 0)
-        r = grpc_call_status(call, &status);
-    if (r >= 0)
-        r = http_call_response(call, &head, err);
-    if (r < 0)
-        return fail(err, (enum code) - r, NULL, "the app's answer to " STR_FMT " broke off",
-                    STR_ARG(c->path));
-    ret->status = (struct words_status){ status.code, arena_dup(a, status.message),
-                                         arena_dup(a, status.details) };
-    bool only = !http_call_trailers(call); /* a head alone: then it holds the trailers */
-    const struct http_headers *trailers = only ? &head->headers : http_call_trailers(call);
-    return ret->status.message.p && ret->status.details.p &&
-                   copy_metadata(only ? NULL : &head->headers, a, &ret->headers) >= 0 &&
-                   copy_metadata(trailers, a, &ret->trailers) >= 0
-               ? 0
-               : no_memory(err);
-}
-
-static uint64_t time_left(void)
-{
-    uint64_t until = fiber_deadline(), now = sched_now();
-    return until == UINT64_MAX ? UINT64_MAX : until > now ? until - now : 1;
-}
-
-/* The trace once more in binary, which is what gRPC apps read (facts 9.2). */
-static int add_binary_trace(struct http_headers *metadata, char bin[TRACE_BINARY_TEXT + 1])
-{
-    struct trace_context t;
-    trace_read(&t, http_headers_get(metadata, S("traceparent")), S(""));
-    str text = trace_binary_text(&t, bin);
-    return text.n ? http_headers_set(metadata, S("grpc-trace-bin"), text) : 0;
-}
-
-CO static int exchange_once(struct app *a, struct rpc *c, str bytes, struct arena *arena,
-                            struct rpc_answer *ret, bool *ret_reached, bool *ret_refused,
-                            struct error *err)
-{
-    AUTO(http_call_freep) struct http_call *call = NULL;
-    *ret_refused = false;
-    int r = grpc_call_start(a->client, a->address, str_c(a->address), c->path, &c->metadata,
-                            time_left(), &call, err);
-    if (r < 0)
-        return r;
-    *ret_reached = true;
-    r = grpc_call_send(call, bytes, true);
-    /* An app that takes no more has answered already, or has left: the answer says which. */
-    if (r == -CANCELLED || r == -TIMEOUT)
-        return fail(err, (enum code) - r, NULL, "the call to the app was interrupted");
-    r = receive(call, c, arena, ret, err);
-    *ret_refused = r == -UNAVAILABLE && http_call_refused(call);
-    return r;
-}
-
-/* *ret_reached: the app may have got the call. An app that has as many streams as it likes refuses
- * a further one, having taken nothing of it: it's asked again. */
-CO static int exchange(struct app *a, struct rpc *c, struct arena *arena, struct rpc_answer *ret,
-                       bool *ret_reached, struct error *err)
-{
-    str bytes = S("");
-    char bin[TRACE_BINARY_TEXT + 1];
-    bool refused = true;
-    int r = 0;
-    *ret = (struct rpc_answer){ 0 };
-    *ret_reached = false;
-    if ((c->in && proto_pack_to(c->in, arena, &bytes) < 0) ||
-        add_binary_trace(&c->metadata, bin) < 0 ||
-        (a->config.token &&
-         http_headers_set(&c->metadata, S("dapr-api-token"), str_c(a->config.token)) < 0))
-        return no_memory(err);
-    c->sent = bytes.n;
-    for (unsigned n = 0; refused && n <= REFUSED_TRIES; n++) {
-        if (n && fiber_sleep(MS(1) << (n - 1)) < 0)
-            break;
-        if (n && err)
-            *err = (struct error){ 0 };
-        r = exchange_once(a, c, bytes, arena, ret, ret_reached, &refused, err);
-    }
-    return r;
-}
-
-/* A call in a place of its own. The app's refusal is no failure: see ret->status. */
-CO static int ask(struct app *a, struct rpc *c, struct arena *arena, struct rpc_answer *ret,
-                  struct error *err)
-{
-    bool reached;
-    uint64_t start = clock_now_ns();
-    c->max_answer = c->max_answer ? c->max_answer : CHANNEL_ANSWER_MAX;
-    c->metadata.arena = arena;
-    struct admit_place place;
-    int r = c->probe ? 0 : app_enter(a, &place, &(struct admit_ask){ .method = c->path }, err);
-    if (r < 0)
-        return r;
-    r = exchange(a, c, arena, ret, &reached, err);
-    if (!c->probe)
-        app_leave(a, &place, r, 0);
-    if (r >= 0)
-        count_rpc(c, ret, start);
-    return r;
-}
-
-/* An app that says CANCELLED isn't a caller of ours that has left. */
-static int refused(const struct rpc_answer *a, struct error *err, const char *what)
-{
-    enum code code = a->status.code == CANCELLED ? UNKNOWN : a->status.code;
-    return fail(err, code, NULL, "%s: rpc error: code = %s desc = " STR_FMT, what,
-                code_go_name(a->status.code), STR_ARG(str_take(a->status.message, 300)));
-}
-
-static int unreadable(struct error *err, const char *what)
-{
-    return fail(err, INTERNAL, NULL, "the app's answer to %s is no such message", what);
-}
 
 static string_entry **entries(struct texts *t, struct kvs kvs, size_t *ret_n)
 {
@@ -333,20 +125,21 @@ static void tell_load(const struct app *app, const struct http_exchange *x, stru
 
 /* A failure: in the caller's words, so with the status in headers, or as HTTP with a JSON body. */
 CO static int answer_failure(const struct app *app, struct http_exchange *x,
-                             const struct rpc_answer *answer, bool marked, uint64_t start_ns,
+                             const struct app_rpc_answer *answer, bool marked, uint64_t start_ns,
                              struct arena *a, struct error *err)
 {
     struct http_headers h;
     AUTO(buf_done) struct buf body;
     buf_init(&body, MIB(1));
     http_headers_init(&h, a);
-    int r = marked ? copy_metadata(&answer->headers, a, &h) : words_headers(&answer->headers, &h);
+    int r =
+        marked ? app_rpc_metadata(&answer->headers, a, &h) : words_headers(&answer->headers, &h);
     if (r >= 0)
         r = marked ? words_put(&h, &answer->status, S("")) : words_json(&answer->status, a, &body);
     if (r >= 0 && !marked)
         r = http_headers_set(&h, S("Content-Type"), S("application/json"));
     if (r < 0)
-        return no_memory(err);
+        return app_rpc_no_memory(err);
     app_tell_retried(app, &x->req.headers, start_ns, &h);
     tell_load(app, x, &h);
     int status = code_http_status(answer->status.code);
@@ -356,12 +149,12 @@ CO static int answer_failure(const struct app *app, struct http_exchange *x,
     return r < 0 ? r : http_reply_end(x, marked ? &answer->trailers : NULL);
 }
 
-static int success_headers(const struct rpc_answer *answer, const invoke_response *m, bool marked,
-                           struct arena *a, struct http_headers *h)
+static int success_headers(const struct app_rpc_answer *answer, const invoke_response *m,
+                           bool marked, struct arena *a, struct http_headers *h)
 {
     str type = str_c(m->content_type);
     http_headers_init(h, a);
-    int r = marked ? copy_metadata(&answer->headers, a, h) : words_headers(&answer->headers, h);
+    int r = marked ? app_rpc_metadata(&answer->headers, a, h) : words_headers(&answer->headers, h);
     if (r >= 0 && type.n && http_is_field_value(type))
         r = http_headers_set(h, S("Content-Type"), type);
     return r < 0 || !marked
@@ -370,16 +163,16 @@ static int success_headers(const struct rpc_answer *answer, const invoke_respons
 }
 
 CO static int answer_success(const struct app *app, struct http_exchange *x,
-                             const struct rpc_answer *answer, bool marked, struct arena *a,
+                             const struct app_rpc_answer *answer, bool marked, struct arena *a,
                              struct error *err)
 {
     const invoke_response *m =
         proto_unpack(&dapr__proto__common__v1__invoke_response__descriptor, answer->message, a);
     struct http_headers h;
     if (!m)
-        return unreadable(err, "OnInvoke");
+        return app_rpc_unreadable(err, "OnInvoke");
     if (success_headers(answer, m, marked, a, &h) < 0)
-        return no_memory(err);
+        return app_rpc_no_memory(err);
     tell_load(app, x, &h);
     str body = m->data ? proto_slice(m->data->value) : S("");
     if (!marked || !answer->trailers.n)
@@ -394,7 +187,7 @@ CO static int invoke_in(struct app *a, struct http_exchange *x, str target, str 
                         struct arena *arena, struct error *err)
 {
     struct invocation i;
-    struct rpc c = { .path = S(APP_SERVICE "OnInvoke"), .max_answer = message_max(a) };
+    struct app_rpc c = { .path = S(APP_SERVICE "OnInvoke"), .max_answer = message_max(a) };
     const struct http_headers *h = &x->req.headers;
     bool marked = words_marked(h), reached;
     http_headers_init(&c.metadata, arena);
@@ -404,16 +197,16 @@ CO static int invoke_in(struct app *a, struct http_exchange *x, str target, str 
                             http_headers_get(h, S(WORDS_CALL)), body, arena);
     if (r < 0)
         return r == -INVALID ? fail(err, INVALID, NULL, "the method's path has a broken escape")
-                             : no_memory(err);
+                             : app_rpc_no_memory(err);
     c.in = &i.m.base;
-    struct rpc_answer answer;
+    struct app_rpc_answer answer;
     uint64_t start = clock_now_ns();
-    r = exchange(a, &c, arena, &answer, &reached, err);
+    r = app_rpc_exchange(a, &c, arena, &answer, &reached, err);
     if (r == -UNAVAILABLE && reached) /* UNAVAILABLE tells the caller that nothing was sent */
         return fail_as(err, INTERNAL, NULL, "error invoking app channel: the connection broke");
     if (r < 0)
         return r;
-    count_rpc(&c, &answer, start);
+    app_rpc_count(&c, &answer, start);
     return answer.status.code ? answer_failure(a, x, &answer, marked, start, arena, err)
                               : answer_success(a, x, &answer, marked, arena, err);
 }
@@ -454,14 +247,14 @@ CO static int grpc_event(struct app *a, const struct app_event *e, struct arena 
                          enum event_verdict *ret, int *ret_http, struct error *err)
 {
     topic_request m;
-    struct rpc_answer answer;
-    struct rpc c = { .path = S(APP_SERVICE "OnTopicEvent"), .in = &m.base };
+    struct app_rpc_answer answer;
+    struct app_rpc c = { .path = S(APP_SERVICE "OnTopicEvent"), .in = &m.base };
     int r = topic_event_fill(e, arena, &m, err);
     struct kv pubsub = { S("pubsubName"), e->pubsub };
     if (r >= 0 && tell_metadata(e->m->metadata, &e->trace, pubsub, arena, &c.metadata) < 0)
-        r = no_memory(err);
+        r = app_rpc_no_memory(err);
     if (r >= 0)
-        r = ask(a, &c, arena, &answer, err);
+        r = app_rpc_ask(a, &c, arena, &answer, err);
     if (r < 0)
         return r;
     if (answer.status.code == UNIMPLEMENTED) { /* surprise 28 */
@@ -469,11 +262,12 @@ CO static int grpc_event(struct app *a, const struct app_event *e, struct arena 
         return 0;
     }
     if (answer.status.code)
-        return refused(&answer, err, "error returned from app while processing pub/sub event");
+        return app_rpc_refused(&answer, err,
+                               "error returned from app while processing pub/sub event");
     const topic_response *v = proto_unpack(
         &dapr__proto__runtime__v1__topic_event_response__descriptor, answer.message, arena);
     return v ? topic_event_verdict((int)v->status, e->ce->id, ret, err)
-             : unreadable(err, "OnTopicEvent");
+             : app_rpc_unreadable(err, "OnTopicEvent");
 }
 
 /* ---- bulks ---- */
@@ -567,17 +361,17 @@ CO static int grpc_bulk(struct app *a, struct app_bulk *b, struct arena *arena, 
     static const str method[] = { S(APP_SERVICE "OnBulkTopicEvent"),
                                   S(ALPHA_SERVICE "OnBulkTopicEventAlpha1") };
     bulk_request m;
-    struct rpc_answer answer = { .status.code = UNIMPLEMENTED };
+    struct app_rpc_answer answer = { .status.code = UNIMPLEMENTED };
     int r = fill_bulk(b, arena, &m);
     if (r < 0)
         return r == -INVALID ? fail(err, INVALID, NULL, "an event's data_base64 isn't base64")
-                             : no_memory(err);
+                             : app_rpc_no_memory(err);
     for (size_t i = 0; i < COUNT(method) && answer.status.code == UNIMPLEMENTED; i++) {
-        struct rpc c = { .path = method[i], .in = &m.base };
+        struct app_rpc c = { .path = method[i], .in = &m.base };
         http_headers_init(&c.metadata, arena);
         r = http_headers_add(&c.metadata, S("pubsubname"), b->pubsub) < 0
-                ? no_memory(err)
-                : ask(a, &c, arena, &answer, err);
+                ? app_rpc_no_memory(err)
+                : app_rpc_ask(a, &c, arena, &answer, err);
         if (r < 0)
             return r;
     }
@@ -586,9 +380,10 @@ CO static int grpc_bulk(struct app *a, struct app_bulk *b, struct arena *arena, 
     if (answer.status.code == UNIMPLEMENTED)
         return 0;
     if (answer.status.code)
-        return refused(&answer, err, "error returned from app while processing bulk event");
-    return grpc_read_statuses(b, answer.message, arena) < 0 ? unreadable(err, "OnBulkTopicEvent")
-                                                            : 0;
+        return app_rpc_refused(&answer, err, "error returned from app while processing bulk event");
+    return grpc_read_statuses(b, answer.message, arena) < 0
+               ? app_rpc_unreadable(err, "OnBulkTopicEvent")
+               : 0;
 }
 
 /* ---- what it subscribes to ---- */
@@ -651,15 +446,15 @@ int grpc_read_subscriptions(str message, struct arena *a, struct app_subscriptio
 CO static int grpc_subscriptions(struct app *a, struct arena *arena, struct app_subscriptions *ret,
                                  struct error *err)
 {
-    struct rpc c = { .path = S(APP_SERVICE "ListTopicSubscriptions") };
-    struct rpc_answer answer;
+    struct app_rpc c = { .path = S(APP_SERVICE "ListTopicSubscriptions") };
+    struct app_rpc_answer answer;
     *ret = (struct app_subscriptions){ 0 };
-    int r = ask(a, &c, arena, &answer, err);
+    int r = app_rpc_ask(a, &c, arena, &answer, err);
     if (r < 0 || answer.status.code == UNIMPLEMENTED)
         return r < 0 ? r : 0;
     if (answer.status.code)
-        return refused(&answer, err, "ListTopicSubscriptions");
-    return grpc_read_subscriptions(answer.message, arena, ret) < 0 ? no_memory(err) : 0;
+        return app_rpc_refused(&answer, err, "ListTopicSubscriptions");
+    return grpc_read_subscriptions(answer.message, arena, ret) < 0 ? app_rpc_no_memory(err) : 0;
 }
 
 /* ---- bindings ---- */
@@ -668,12 +463,12 @@ CO static int grpc_subscriptions(struct app *a, struct arena *arena, struct app_
 CO static int list_bindings(struct app *a, struct error *err)
 {
     struct app_bindings *list = &a->bindings;
-    struct rpc c = { .path = S(APP_SERVICE "ListInputBindings") };
-    struct rpc_answer answer;
+    struct app_rpc c = { .path = S(APP_SERVICE "ListInputBindings") };
+    struct app_rpc_answer answer;
     arena_done(&list->arena);
     *list = (struct app_bindings){ 0 };
     arena_init(&list->arena, 4 * CHANNEL_ANSWER_MAX);
-    int r = ask(a, &c, &list->arena, &answer, err);
+    int r = app_rpc_ask(a, &c, &list->arena, &answer, err);
     if (r < 0)
         return r;
     list->known = !answer.status.code || answer.status.code == UNIMPLEMENTED;
@@ -745,22 +540,24 @@ CO static int grpc_binding(struct app *a, const struct app_binding_event *e, str
 {
     struct texts t = { arena, false };
     binding_request m = DAPR__PROTO__RUNTIME__V1__BINDING_EVENT_REQUEST__INIT;
-    struct rpc c = { .path = S(APP_SERVICE "OnBindingEvent"), .in = &m.base };
-    struct rpc_answer answer;
+    struct app_rpc c = { .path = S(APP_SERVICE "OnBindingEvent"), .in = &m.base };
+    struct app_rpc_answer answer;
     *ret = (struct app_binding_answer){ 0 };
     m.name = texts_put(&t, e->name);
     m.data = proto_bytes(e->e->data);
     m.metadata = entries(&t, e->e->metadata, &m.n_metadata);
     struct kv none = { 0 };
     if (t.failed || tell_metadata((struct kvs){ 0 }, &e->trace, none, arena, &c.metadata) < 0)
-        return no_memory(err);
-    int r = ask(a, &c, arena, &answer, err);
+        return app_rpc_no_memory(err);
+    int r = app_rpc_ask(a, &c, arena, &answer, err);
     if (r < 0)
         return r;
     if (answer.status.code)
-        return refused(&answer, err, "error invoking app");
+        return app_rpc_refused(&answer, err, "error invoking app");
     r = grpc_read_binding(answer.message, arena, ret);
-    return r == -EXHAUSTED ? no_memory(err) : r < 0 ? unreadable(err, "OnBindingEvent") : 0;
+    return r == -EXHAUSTED ? app_rpc_no_memory(err)
+           : r < 0         ? app_rpc_unreadable(err, "OnBindingEvent")
+                           : 0;
 }
 
 /* ---- configuration, life ---- */
@@ -769,31 +566,31 @@ CO static int grpc_configuration(struct app *a, str store, str key, str body, st
                                  int *ret_http, struct error *err)
 {
     struct invocation i;
-    struct rpc c = { .path = S(APP_SERVICE "OnInvoke"), .in = &i.m.base };
-    struct rpc_answer answer = { 0 };
+    struct app_rpc c = { .path = S(APP_SERVICE "OnInvoke"), .in = &i.m.base };
+    struct app_rpc_answer answer = { 0 };
     struct texts t = { arena, false };
     str part[] = { S("configuration/"), store, S("/"), key };
     str method = arena_join(arena, part, COUNT(part));
     if (!method.p ||
         fill_invocation(&i, S("POST"), S("/"), S("application/json"), S(""), body, arena) < 0)
-        return no_memory(err);
+        return app_rpc_no_memory(err);
     i.m.method = texts_put(&t, method);
-    int r = t.failed ? no_memory(err) : ask(a, &c, arena, &answer, err);
+    int r = t.failed ? app_rpc_no_memory(err) : app_rpc_ask(a, &c, arena, &answer, err);
     if (r < 0 || !answer.status.code)
         return r;
-    return refused(&answer, err, "the app refused a configuration update");
+    return app_rpc_refused(&answer, err, "the app refused a configuration update");
 }
 
 CO static int grpc_probe(struct app *a, str path, struct error *err)
 {
-    struct rpc c = { .path = S(HEALTH_SERVICE "HealthCheck"), .probe = true };
-    struct rpc_answer answer;
+    struct app_rpc c = { .path = S(HEALTH_SERVICE "HealthCheck"), .probe = true };
+    struct app_rpc_answer answer;
     AUTO(arena_done) struct arena arena;
     arena_init(&arena, 2 * CHANNEL_ANSWER_MAX);
-    int r = ask(a, &c, &arena, &answer, err);
+    int r = app_rpc_ask(a, &c, &arena, &answer, err);
     if (r < 0 || !answer.status.code)
         return r;
-    return refused(&answer, err, "HealthCheck");
+    return app_rpc_refused(&answer, err, "HealthCheck");
 }
 
 const struct channel channel_grpc = {
