@@ -247,7 +247,7 @@ static uint64_t stand_ns(const struct admission *a)
                                                          : (uint64_t)ns;
 }
 
-bool admission_stands(const struct admission *a, uint64_t now_ns)
+static bool stands_by_itself(const struct admission *a, uint64_t now_ns)
 {
     /* A number that somebody has set by hand: calls wait for it, as Dapr's do. */
     if (atomic_load(&a->hard) <= atomic_load(&a->limit))
@@ -255,6 +255,16 @@ bool admission_stands(const struct admission *a, uint64_t now_ns)
     if (adaptive_growing(&a->adaptive))
         return false;
     return a->overloaded || (a->n_queue && now_ns - a->empty_ns > stand_ns(a));
+}
+
+static bool help_comes(struct admission *a, uint64_t now_ns)
+{
+    return relief_comes(&a->relief, a->n_queue ? a->empty_ns : now_ns, now_ns);
+}
+
+bool admission_stands(struct admission *a, uint64_t now_ns)
+{
+    return stands_by_itself(a, now_ns) && !help_comes(a, now_ns);
 }
 
 /* What a call of that class may wait. The more important wait longer: they are served first, so
@@ -361,10 +371,20 @@ static bool displace(struct admission *a, unsigned level, uint64_t now_ns, struc
     return false;
 }
 
-/* One method's calls may not fill all of it. */
-static bool queue_is_full(const struct admission *a, const struct admission_method *m)
+/* Others take what comes once they are there. What has come before, this app does, and in time. */
+static size_t max_queue(struct admission *a, uint64_t now_ns)
 {
     size_t max = a->config.max_queue;
+    if (!stands_by_itself(a, now_ns) || !help_comes(a, now_ns))
+        return max;
+    double could = a->served_s * (double)a->relief.facts.patience_ns / 1e9;
+    return could < (double)max ? (size_t)could : max;
+}
+
+/* One method's calls may not fill all of it. */
+static bool queue_is_full(struct admission *a, const struct admission_method *m, uint64_t now_ns)
+{
+    size_t max = max_queue(a, now_ns);
     return a->n_queue >= max || (atomic_load(&a->active) > 1 && m->queued > max - max / 4);
 }
 
@@ -397,7 +417,7 @@ static enum admission_verdict enqueue(struct admission *a, struct admission_plac
     list_init(&done);
     pthread_mutex_lock(&a->lock);
     bool sheds = atomic_load(&a->sheds) && !p->patient;
-    if (sheds && queue_is_full(a, p->method) && !displace(a, p->level, now_ns, &done)) {
+    if (sheds && queue_is_full(a, p->method, now_ns) && !displace(a, p->level, now_ns, &done)) {
         (void)turn_away(a, p, SHED_QUEUE);
     } else {
         if (!a->n_queue)
@@ -508,6 +528,13 @@ void admission_configure(struct admission *a, const struct admission_config *con
     apply_config(a, config);
     pthread_mutex_unlock(&a->lock);
     serve_waiting(a, now_ns);
+}
+
+void admission_relief(struct admission *a, const struct relief_facts *facts, uint64_t now_ns)
+{
+    pthread_mutex_lock(&a->lock);
+    relief_see(&a->relief, facts, now_ns);
+    pthread_mutex_unlock(&a->lock);
 }
 
 static const uint64_t LONGEST = SEC(60); /* so that a million squares have room */

@@ -11,11 +11,15 @@
  * and then, calls wait as long as a burst needs, the first come first. Once it has stood for an
  * interval, more is asked for than can be done: then the newest go first, who waits longer than the
  * target is turned away, and the cut keeps away what would never get a place. Always the most
- * important class first. Patient calls (deliveries, input bindings) are never turned away. */
+ * important class first. Patient calls (deliveries, input bindings) are never turned away.
+ *
+ * While more instances of the app are on their way (relief.h) a standing queue is none: calls wait
+ * for them, in order, as many as the app can do in the time that help may take. */
 #pragma once
 
 #include "policy/adaptive.h"
 #include "policy/priority.h"
+#include "policy/relief.h"
 
 #include "base/list.h"
 
@@ -52,6 +56,9 @@ void admission_free(struct admission *a); /* nobody is in it; NULL is fine */
 /* Other numbers from now on; calls inside and waiting stay. */
 void admission_configure(struct admission *a, const struct admission_config *config,
                          uint64_t now_ns);
+
+/* What is known of help; now and then, and at once when it has changed. */
+void admission_relief(struct admission *a, const struct relief_facts *facts, uint64_t now_ns);
 
 enum admission_verdict { ADMISSION_WAIT, ADMISSION_IN, ADMISSION_OUT };
 

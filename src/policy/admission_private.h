@@ -66,11 +66,12 @@ struct admission {
     double baseline_ns, gradient, served_s;
     uint64_t cut_ns;
     bool overloaded; /* the queue has stood, and not yet all who came since then got their place */
-    double opened;   /* by how much more than what is served the cut lets through */
+    struct relief relief;
+    double opened; /* by how much more than what is served the cut lets through */
 };
 
 /* Both under the lock. Waiting calls that may come in, or waited too long, go onto done. */
-bool admission_stands(const struct admission *a, uint64_t now_ns);
+bool admission_stands(struct admission *a, uint64_t now_ns);
 void admission_serve(struct admission *a, uint64_t now_ns, struct list *done);
 /* What the calls since the last look tell, when it's time for one. */
 void admission_look(struct admission *a, uint64_t now_ns);

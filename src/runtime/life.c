@@ -202,6 +202,7 @@ CO static void live(struct runtime *r)
     }
     if (!r->inside.handle && wait_for_app(r) < 0)
         return;
+    r->app_start_ns = clock_now_ns() - r->start_ns;
     sleep_started(&r->app->sleep);
     if (r->options->health_check && !r->inside.handle) {
         now_ready(r);

@@ -53,11 +53,13 @@ struct runtime {
     struct fiber_mutex deliveries; /* worker 0: who starts and stops them */
     struct fiber *reloader;        /* worker 0: follows the resources' files; NULL = has ended */
     struct resources *live;        /* the latest snapshot: its components and subscriptions count */
-    struct fiber *life;    /* waits for the app, starts deliveries, probes health; worker 0 */
-    struct fiber *retrier; /* worker 0: tries the brokers that are missing again; NULL = none is */
+    struct fiber *life;     /* waits for the app, starts deliveries, probes health; worker 0 */
+    struct fiber *reliever; /* worker 0: counts the app's instances; NULL = has ended */
+    struct fiber *retrier;  /* worker 0: tries the brokers that are missing again; NULL = none is */
     atomic_bool reload_done;
     struct outboxes *outboxes; /* worker 0 */
-    atomic_bool life_done, outbound_ready, ready, stopping, app_was_ready;
+    uint64_t app_start_ns; /* worker 0: what the app took until it listened; 0 = it doesn't yet */
+    atomic_bool life_done, relief_done, outbound_ready, ready, stopping, app_was_ready;
     atomic_bool leaving;     /* the end has been asked for */
     atomic_bool discovered;  /* .subscriptions are all there, and the list stays as it is */
     bool deliveries_running; /* worker 0 */
@@ -101,6 +103,8 @@ int describe_set(void *runtime, str key, str value);
 CO void describe_feed(void *runtime, struct buf *out);
 /* reload.c: the fiber that follows the files */
 CO void reload_main(void *runtime);
+/* relief.c: the fiber that looks whether an overloaded app gets more instances */
+CO void relief_main(void *runtime);
 /* life.c: the fiber that follows the app */
 CO void life_main(void *runtime);
 CO void life_stop_deliveries(struct runtime *r);

@@ -508,6 +508,16 @@ static int prepare(struct runtime *r, struct error *err)
     return code < 0 ? code : prove_identity(r, err);
 }
 
+/* The files, and the app's instances. */
+static void follow_changes(struct runtime *r)
+{
+    bool follows = config_feature(&r->resources->config, S("HotReload")) && has_files(r);
+    if (!follows || worker_spawn(worker_at(0), "reload", reload_main, r) < 0)
+        atomic_store(&r->reload_done, true);
+    if (!r->app || worker_spawn(worker_at(0), "relief", relief_main, r) < 0)
+        atomic_store(&r->relief_done, true);
+}
+
 /* The contract's order: facts 5.4. The internal port comes first: name resolution advertises it. */
 int runtime_start(struct runtime *r, struct error *err)
 {
@@ -536,9 +546,7 @@ int runtime_start(struct runtime *r, struct error *err)
     code = worker_spawn(worker_at(0), "life", life_main, r);
     if (code < 0)
         return fail(err, EXHAUSTED, NULL, "out of memory");
-    bool follows = config_feature(&r->resources->config, S("HotReload")) && has_files(r);
-    if (!follows || worker_spawn(worker_at(0), "reload", reload_main, r) < 0)
-        atomic_store(&r->reload_done, true);
+    follow_changes(r);
     atomic_store(&r->outbound_ready, true);
     return 0;
 }
@@ -566,11 +574,14 @@ CO static void pause_step(void *arg)
 CO static void drain_step(void *arg)
 {
     struct runtime *r = arg;
-    while (!atomic_load(&r->life_done) || !atomic_load(&r->reload_done)) {
+    while (!atomic_load(&r->life_done) || !atomic_load(&r->reload_done) ||
+           !atomic_load(&r->relief_done)) {
         if (r->life)
             fiber_cancel(r->life);
         if (r->reloader)
             fiber_cancel(r->reloader);
+        if (r->reliever)
+            fiber_cancel(r->reliever);
         (void)fiber_sleep(MS(1));
     }
     life_stop_deliveries(r);

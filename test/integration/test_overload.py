@@ -309,6 +309,23 @@ class Overload(harness.Case):
                 for call in [first, *waiting]:
                     self.assertEqual(call.done().status, 200)
 
+    def test_room_for_more_instances_is_what_scale_allows_beyond_those_registered(self):
+        scale = resource("Scale", "callee", {"max": 3}, version="proa.dev/v1alpha1")
+        s = self.sidecar("callee", self.app(), config=self.hosts_config(), resources=[scale])
+        until("it's alone", lambda: s.metric("proa_scale_room") == 2)
+        harness.fake_host(self.directory(), "callee", "127.0.0.1:1")
+        until("another one has come", lambda: s.metric("proa_scale_room") == 1)
+        harness.fake_host(self.directory(), "other", "127.0.0.1:2")
+        harness.fake_host(self.directory(), "callee", "127.0.0.1:3")
+        until("all are there", lambda: s.metric("proa_scale_room") == 0)
+        path = os.path.join(s.resources, "r0.yaml")
+        with open(path + ".tmp", "w") as f:
+            f.write(scale.replace('"max": 3', '"max": 9'))
+        os.rename(path + ".tmp", path)
+        until("more are allowed", lambda: s.metric("proa_scale_room") == 6)
+        os.unlink(path)
+        until("it isn't scaled", lambda: s.metric("proa_scale_room") == 0)
+
     def test_a_burst_of_calls_waits_without_a_resource(self):
         gate = Gate()
         s = self.sidecar("callee", self.app({"/slow": gate}))

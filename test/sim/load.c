@@ -28,7 +28,7 @@ void flow_done(struct flow *f)
 static void count(struct flow *f, const struct call *c, enum outcome outcome, uint64_t took_ns)
 {
     f->outcome[c->order.priority][outcome]++;
-    if (outcome != CALL_GOOD)
+    if (outcome != CALL_GOOD || c->start_ns < f->since_ns)
         return;
     f->slow += f->slow_ns && took_ns > f->slow_ns;
     if (f->n == f->cap) {

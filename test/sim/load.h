@@ -9,6 +9,7 @@ struct flow { /* what became of calls; cumulative, until flow_reset() */
     uint64_t offered[PRIORITIES], outcome[PRIORITIES][OUTCOMES];
     uint64_t slow; /* good ones that took longer than .slow_ns */
     uint64_t slow_ns;
+    uint64_t since_ns;    /* latencies are of calls that began then or later */
     uint32_t *latency_us; /* of the good ones, arrival to end */
     size_t n, cap;
 };

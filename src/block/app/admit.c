@@ -92,6 +92,11 @@ void admit_configure(struct admit *a, struct blocks *b, struct overload *o)
     admission_configure(a->admission, &config, clock_now_ns());
 }
 
+void admit_relief(struct admit *a, const struct relief_facts *facts)
+{
+    admission_relief(a->admission, facts, clock_now_ns());
+}
+
 struct contexts *admit_contexts(struct admit *a)
 {
     return a->contexts;

@@ -39,6 +39,9 @@ void admit_free(struct admit *a); /* nobody is in it; NULL is fine */
  * are found, the same each time; NULL = nowhere. */
 void admit_configure(struct admit *a, struct blocks *b, struct overload *o);
 
+/* What is known of further instances of the app, that calls may wait for; again when it changes. */
+void admit_relief(struct admit *a, const struct relief_facts *facts);
+
 CO int admit_enter(struct admit *a, struct admit_place *p, const struct admit_ask *ask,
                    struct error *err) WUR;
 /* result: of the call, 0 or -CODE; status: of HTTP, 0 = none. */

@@ -244,6 +244,143 @@ TEST(uploads_hold_no_places_but_those_of_the_flag)
     admission_free(a);
 }
 
+/* ---- an app that gets help ---- */
+
+/* It works on two calls at once for 50 ms, 40 a second, and is asked for so many a second. */
+struct rush {
+    struct admission *a;
+    struct admission_place p[4000];
+    bool left[4000];
+    size_t n;
+    uint64_t now, next_ns;
+};
+static const uint64_t WORK = MS(50), STEP = MS(5), PATIENCE = SEC(3);
+
+static void ignore(struct admission_place *p)
+{
+    p->told = false; /* rush_for() looks at all of them */
+}
+
+static struct rush *rush_start(void)
+{
+    static struct rush r;
+    r = (struct rush){ .now = SEC(100), .next_ns = SEC(100) };
+    r.a = admission_new(
+        &(struct admission_config){ .adaptive = true, .min = 2, .max = 2, .wake = ignore });
+    REQUIRE(r.a);
+    return &r;
+}
+
+static void rush_look(struct rush *r)
+{
+    for (size_t i = 0; i < r->n; i++) {
+        struct admission_place *p = &r->p[i];
+        if (p->verdict == ADMISSION_WAIT)
+            (void)!admission_check(r->a, p, r->now);
+        else if (p->verdict == ADMISSION_IN && !r->left[i] && r->now - p->start_ns >= WORK) {
+            r->left[i] = true;
+            admission_leave(r->a, p, ADMISSION_DONE, r->now);
+        }
+    }
+}
+
+static void rush_for(struct rush *r, uint64_t ns, unsigned per_s)
+{
+    struct admission_ask ask = ask_of(PRIORITY_NORMAL);
+    for (uint64_t end = r->now + ns; r->now < end; r->now += STEP) {
+        rush_look(r);
+        for (; r->next_ns <= r->now; r->next_ns += SEC(1) / per_s) {
+            REQUIRE(r->n < COUNT(r->p));
+            (void)!admission_enter(r->a, &r->p[r->n++], &ask, r->now);
+        }
+    }
+}
+
+static uint64_t rush_shed(struct rush *r, size_t *ret_queued)
+{
+    struct admission_stats s;
+    admission_stats(r->a, &s);
+    *ret_queued = s.queued;
+    return s.by_class[PRIORITY_NORMAL];
+}
+
+static void rush_help(struct rush *r, unsigned instances, unsigned max)
+{
+    admission_relief(r->a, &(struct relief_facts){ instances, max, PATIENCE }, r->now);
+}
+
+static void rush_end(struct rush *r)
+{
+    for (size_t i = 0; i < r->n; i++)
+        if (r->p[i].verdict == ADMISSION_WAIT)
+            CHECK_EQ(admission_abandon(r->a, &r->p[i], r->now), ADMISSION_OUT);
+    r->now += WORK;
+    rush_look(r);
+    admission_free(r->a);
+}
+
+TEST(calls_wait_while_more_instances_come_and_nobody_is_turned_away)
+{
+    struct rush *r = rush_start();
+    size_t queued;
+    rush_help(r, 1, 4);
+    rush_for(r, SEC(5), 8);
+    rush_for(r, SEC(2), 80);
+    CHECK_EQ(rush_shed(r, &queued), 0);
+    CHECK(queued > 50, "%zu wait", queued);
+    rush_help(r, 4, 4); /* all there may be: what waits is worked off */
+    rush_for(r, PATIENCE, 10);
+    CHECK_EQ(rush_shed(r, &queued), 0);
+    CHECK_EQ(queued, 0);
+    rush_end(r);
+}
+
+TEST(without_help_a_standing_queue_sheds)
+{
+    struct rush *r = rush_start();
+    size_t queued;
+    rush_help(r, 4, 4);
+    rush_for(r, SEC(5), 8);
+    rush_for(r, SEC(2), 80);
+    CHECK(rush_shed(r, &queued) > 20);
+    rush_end(r);
+}
+
+TEST(help_that_does_not_come_is_not_waited_for)
+{
+    struct rush *r = rush_start();
+    size_t queued;
+    rush_help(r, 1, 4);
+    rush_for(r, SEC(5), 8);
+    rush_for(r, PATIENCE - MS(500), 80);
+    CHECK_EQ(rush_shed(r, &queued), 0);
+    rush_for(r, SEC(2), 80);
+    uint64_t before = rush_shed(r, &queued);
+    CHECK(before > 50);
+    CHECK(queued < 20, "%zu wait", queued);
+    rush_for(r, PATIENCE, 80); /* nor soon again */
+    CHECK(rush_shed(r, &queued) - before > 3 * 30);
+    CHECK(queued < 20, "%zu wait", queued);
+    rush_end(r);
+}
+
+/* No more wait for help than the app does by itself in the time that help may take. */
+TEST(help_lets_no_more_wait_than_can_be_done)
+{
+    struct rush *r = rush_start();
+    size_t queued;
+    rush_help(r, 1, 4);
+    rush_for(r, SEC(5), 8);
+    rush_for(r, PATIENCE - MS(500), 400);
+    CHECK(rush_shed(r, &queued) > 0);
+    CHECK(queued > 50 && queued < 250, "%zu wait", queued);
+    rush_help(r, 4, 4);
+    uint64_t before = rush_shed(r, &queued);
+    rush_for(r, PATIENCE, 1);
+    CHECK(rush_shed(r, &queued) - before < 20, "%zu wait", queued);
+    rush_end(r);
+}
+
 TEST(out_of_memory_is_said)
 {
     FAIL_EACH_ALLOC(n)
