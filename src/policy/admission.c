@@ -254,7 +254,7 @@ static bool stands_by_itself(const struct admission *a, uint64_t now_ns)
         return false;
     if (adaptive_growing(&a->adaptive))
         return false;
-    return a->overloaded || (a->n_queue && now_ns - a->empty_ns > stand_ns(a));
+    return a->overloaded || (a->n_queue && elapsed_ns(a->empty_ns, now_ns) > stand_ns(a));
 }
 
 static bool help_comes(struct admission *a, uint64_t now_ns)
@@ -288,7 +288,7 @@ static void drop_old(struct admission *a, uint64_t now_ns, bool standing, struct
             struct admission_place *p =
                 CONTAINER_OF(a->queue[i].next, struct admission_place, node);
             bool late = p->deadline_ns <= now_ns;
-            if (!late && now_ns - p->start_ns <= most)
+            if (!late && elapsed_ns(p->start_ns, now_ns) <= most)
                 break;
             unqueue(a, p, now_ns);
             (void)turn_away(a, p, late ? SHED_DEADLINE : SHED_LIMIT);

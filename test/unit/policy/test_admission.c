@@ -335,6 +335,27 @@ TEST(calls_wait_while_more_instances_come_and_nobody_is_turned_away)
     rush_end(r);
 }
 
+/* Each thread reads the clock before it has the lock. */
+TEST(who_comes_with_a_clock_that_is_behind_turns_nobody_away)
+{
+    struct rush *r = rush_start();
+    struct admission_place in[2], first, second;
+    struct admission_ask ask = ask_of(PRIORITY_NORMAL);
+    rush_for(r, SEC(5), 8);
+    r->now += SEC(1);
+    rush_look(r);
+    for (size_t i = 0; i < 2; i++)
+        CHECK_EQ(admission_enter(r->a, &in[i], &ask, r->now), ADMISSION_IN);
+    CHECK_EQ(admission_enter(r->a, &first, &ask, r->now + 2), ADMISSION_WAIT);
+    CHECK_EQ(admission_enter(r->a, &second, &ask, r->now + 1), ADMISSION_WAIT);
+    CHECK_EQ(first.verdict, ADMISSION_WAIT);
+    CHECK_EQ(admission_abandon(r->a, &first, r->now + 2), ADMISSION_OUT);
+    CHECK_EQ(admission_abandon(r->a, &second, r->now + 2), ADMISSION_OUT);
+    for (size_t i = 0; i < 2; i++)
+        admission_leave(r->a, &in[i], ADMISSION_DONE, r->now + 3);
+    rush_end(r);
+}
+
 TEST(without_help_a_standing_queue_sheds)
 {
     struct rush *r = rush_start();

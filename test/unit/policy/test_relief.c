@@ -27,6 +27,17 @@ TEST(while_there_may_be_more_they_are_hoped_for)
     CHECK(!relief_comes(&r, START, START + PATIENCE));
 }
 
+TEST(who_comes_with_a_clock_that_is_behind_is_helped_as_well)
+{
+    struct relief r = { 0 };
+    see(&r, 1, 2, START);
+    CHECK(relief_comes(&r, START, START - 1));
+    see(&r, 2, 2, START + 1);
+    CHECK(relief_comes(&r, START, START));
+    see(&r, 2, 2, START);
+    CHECK(relief_comes(&r, START, START));
+}
+
 TEST(all_there_may_be_are_no_hope)
 {
     struct relief r = { 0 };
