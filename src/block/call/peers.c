@@ -180,30 +180,34 @@ CO static int ask_one(struct peers *p, const struct traffic_rule *rule, struct p
     return r;
 }
 
-static bool withdraw(struct peers *p, enum traffic_stat why)
-{
-    bool granted = budget_withdraw(&p->up->retries, clock_now_ns());
-    upstream_count(p->up, granted ? why : STAT_RETRY_REFUSED);
-    p->spent = true;
-    return granted;
-}
-
-/* Whether another one may be asked at once. Whoever got nothing has no load of it: that is free. */
-static bool may_go_on(struct peers *p, const struct traffic_rule *rule, int r,
-                      const struct peer_asked *asked, const struct guard_attempt *attempt, size_t n)
+/* Whether another one might be asked at once, and for which reason. */
+static bool may_go_on(const struct peers *p, const struct traffic_rule *rule, int r,
+                      const struct peer_asked *asked, const struct guard_attempt *attempt, size_t n,
+                      enum traffic_stat *ret_why)
 {
     if (r >= 0 || n == PEERS_TRIED)
         return false;
-    if (asked->unsent) {
-        upstream_count(p->up, STAT_RETRY_UNSENT);
+    *ret_why = asked->unsent ? STAT_RETRY_UNSENT
+               : asked->shed ? STAT_RETRY_SHED
+                             : STAT_RETRY_BROKEN;
+    if (asked->unsent)
         return true;
-    }
     if (!rule->retry || attempt->fatal)
         return false;
     if (asked->shed)
-        return n == 1 && withdraw(p, STAT_RETRY_SHED);
+        return n == 1;
     bool answered = attempt->http_status || attempt->grpc_status;
-    return p->idempotent && r == -UNAVAILABLE && !answered && withdraw(p, STAT_RETRY_BROKEN);
+    return p->idempotent && r == -UNAVAILABLE && !answered;
+}
+
+/* There is another one: may it be asked? Whoever got nothing has no load of it: that is free. */
+static bool is_granted(struct peers *p, enum traffic_stat why)
+{
+    bool is_free = why == STAT_RETRY_UNSENT;
+    bool granted = is_free || budget_withdraw(&p->up->retries, clock_now_ns());
+    upstream_count(p->up, granted ? why : STAT_RETRY_REFUSED);
+    p->spent = p->spent || !is_free;
+    return granted;
 }
 
 static const struct traffic_rule *rule_of(const struct peers *p)
@@ -240,6 +244,7 @@ CO int peers_ask(struct peers *p, struct guard_attempt *attempt, struct error *e
     const struct traffic_rule *rule = rule_of(p);
     struct tried tried = { .n = 0 };
     struct peer_asked asked;
+    enum traffic_stat why = STAT_RETRY_UNSENT;
     int r = -UNAVAILABLE;
     do {
         struct error cause = { 0 };
@@ -247,6 +252,10 @@ CO int peers_ask(struct peers *p, struct guard_attempt *attempt, struct error *e
         struct peer *peer = next(p, rule, &tried, &found, tried.n ? &cause : err);
         if (!peer) {
             r = tried.n ? r : found; /* the error of the last one asked stands */
+            break;
+        }
+        if (tried.n && !is_granted(p, why)) {
+            peer_unref(peer);
             break;
         }
         if (err)
@@ -259,7 +268,7 @@ CO int peers_ask(struct peers *p, struct guard_attempt *attempt, struct error *e
         attempt->budget = &p->up->retries;
         if (asked.gone)
             resolve_again(p->b->invoker->resolved, p->app_id, space_of(p));
-    } while (may_go_on(p, rule, r, &asked, attempt, tried.n));
+    } while (may_go_on(p, rule, r, &asked, attempt, tried.n, &why));
     for (size_t i = 0; i < tried.n; i++)
         peer_unref(tried.v[i]);
     return r;

@@ -205,6 +205,27 @@ TEST_LOOP(what_was_shed_is_tried_once_more_and_held_against_nobody)
     box_close(&b);
 }
 
+TEST_LOOP(what_the_only_instance_shed_costs_no_retry)
+{
+    struct box b;
+    struct error err;
+    box_open(&b);
+    b.resolver->item[0].value = S("1.1.1.1:1");
+    all_say(&b, SHED);
+    for (int i = 0; i < 100; i++) {
+        CHECK_EQ(call(&b, false, &err), -UNKNOWN);
+        CHECK(!b.p.spent);
+        CHECK_TEXT(err.text, "it answered 503");
+    }
+    CHECK_EQ(sum(&b), 100);
+    CHECK_EQ(stat(&b, STAT_RETRY_SHED), 0);
+    CHECK_EQ(stat(&b, STAT_RETRY_REFUSED), 0);
+    all_say(&b, DEAD);
+    CHECK_EQ(call(&b, false, &err), -UNAVAILABLE);
+    CHECK_EQ(stat(&b, STAT_RETRY_UNSENT), 0, "nobody else was asked");
+    box_close(&b);
+}
+
 /* It answers at once, so that it has fewer calls in flight than the others. */
 TEST_LOOP(who_turns_calls_away_is_not_asked_more_for_it)
 {
