@@ -84,15 +84,17 @@ class Bench:
                 "--config", self.path("config.yaml")]
         if app_port:
             args += ["--app-port", str(app_port)]
-        self.procs.append((app_id, subprocess.Popen(args, env=dict(os.environ, DAPR_HOST_IP="127.0.0.1"))))
+        sidecar = subprocess.Popen(args, env=dict(os.environ, DAPR_HOST_IP="127.0.0.1"))
+        self.procs.append((app_id, sidecar))
         end = time.monotonic() + 20
-        while time.monotonic() < end:
+        while time.monotonic() < end and sidecar.poll() is None:
             try:
                 urllib.request.urlopen(f"http://127.0.0.1:{http}/v1.0/healthz", timeout=1).read()
                 return http
             except OSError:
                 time.sleep(0.01)
-        sys.exit(f"overload_bench: {app_id} isn't ready within 20 s")
+        sys.exit(f"overload_bench: the sidecar of {app_id} " +
+                 ("isn't ready within 20 s" if sidecar.poll() is None else "has ended; was a port taken?"))
 
     def cpu(self):
         """Seconds of CPU that each process has used."""

@@ -4,18 +4,21 @@
 #include "base/mem.h"
 #include "policy/breakers.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 
 /* The retries that Dapr has built in, unless a resource redefines them. */
-enum { N_BUILTINS = 5, LABEL_MAX = 512 };
+enum { N_BUILTINS = 5, PROTECTED = 4, LABEL_MAX = 512 };
 
 struct resiliency {
     const struct resiliency_spec **spec;
     size_t n_specs;
     struct named_retry builtin[N_BUILTINS];
-    pthread_mutex_t lock;    /* of all below */
-    struct map by_target;    /* "app_x", "<inbound<Statestore_x" → struct policy */
-    struct map breaker_sets; /* target, without direction → struct breaker_table */
+    _Atomic(struct policy *)
+        of_builtin[N_BUILTINS]; /* as in by_target, for calls to take no lock */
+    pthread_mutex_t lock;       /* of all below */
+    struct map by_target;       /* "app_x", "<inbound<Statestore_x" → struct policy */
+    struct map breaker_sets;    /* target, without direction → struct breaker_table */
     struct policy *first, *last;
 };
 
@@ -37,17 +40,24 @@ static void fill_builtins(struct named_retry b[N_BUILTINS])
     b[3].policy.exponential = true;
     b[3].policy.max_interval_ns = SEC(1);
     b[3].policy.max_elapsed_ns = SEC(10);
-    b[4] = constant(S("DaprBuiltInActorNotFoundRetries"), 5);
+    b[PROTECTED] = constant(S("DaprBuiltInActorNotFoundRetries"), 5);
+}
+
+/* N_BUILTINS: none is called so. */
+static size_t find_builtin(const struct named_retry b[N_BUILTINS], str name)
+{
+    size_t i = 0;
+    while (i < N_BUILTINS && !str_eq(b[i].name, name))
+        i++;
+    return i;
 }
 
 enum builtin resiliency_builtin(str name)
 {
     struct named_retry b[N_BUILTINS];
     fill_builtins(b);
-    for (size_t i = 0; i < N_BUILTINS; i++)
-        if (str_eq(b[i].name, name))
-            return i == 4 ? BUILTIN_PROTECTED : BUILTIN_RETRY;
-    return BUILTIN_NONE;
+    size_t i = find_builtin(b, name);
+    return i == N_BUILTINS ? BUILTIN_NONE : i == PROTECTED ? BUILTIN_PROTECTED : BUILTIN_RETRY;
 }
 
 struct resiliency *resiliency_new(const struct resiliency_spec *const *spec, size_t n,
@@ -116,15 +126,12 @@ static const struct named_timeout *find_timeout(const struct resiliency *r, str 
 
 static const struct retry_policy *find_retry(const struct resiliency *r, str name)
 {
-    bool fixed = resiliency_builtin(name) == BUILTIN_PROTECTED;
-    for (size_t s = r->n_specs; s-- > 0 && !fixed;)
+    size_t builtin = find_builtin(r->builtin, name);
+    for (size_t s = r->n_specs; s-- > 0 && builtin != PROTECTED;)
         for (size_t i = 0; i < r->spec[s]->n_retry; i++)
             if (str_eq(r->spec[s]->retry[i].name, name))
                 return &r->spec[s]->retry[i].policy;
-    for (size_t i = 0; i < N_BUILTINS; i++)
-        if (str_eq(r->builtin[i].name, name))
-            return &r->builtin[i].policy;
-    return NULL;
+    return builtin < N_BUILTINS ? &r->builtin[builtin].policy : NULL;
 }
 
 static const struct breaker_config *find_breaker(const struct resiliency *r, str name)
@@ -181,6 +188,8 @@ static struct effective by_names(const struct resiliency *r, const struct policy
 static void add_level(const struct resiliency *r, const char *level, struct effective *e)
 {
     char name[LABEL_MAX];
+    if (!r->n_specs)
+        return;
     snprintf(name, sizeof name, "Default%sTimeoutPolicy", level);
     if (!e->timeout)
         e->timeout = find_timeout(r, str_c(name));
@@ -320,10 +329,16 @@ struct policy *policy_component(struct resiliency *r, str name, const char *type
 
 struct policy *policy_builtin(struct resiliency *r, const char *name)
 {
-    struct effective e = { .retry = NULL };
-    if (resiliency_builtin(str_c(name)) != BUILTIN_NONE)
-        e.retry = find_retry(r, str_c(name));
-    return get_policy(r, str_c(name), &e, POLICY_OUTBOUND);
+    size_t i = find_builtin(r->builtin, str_c(name));
+    if (i == N_BUILTINS)
+        return NULL;
+    struct policy *p = atomic_load_explicit(&r->of_builtin[i], memory_order_acquire);
+    if (p)
+        return p;
+    struct effective e = { .retry = find_retry(r, str_c(name)) };
+    p = get_policy(r, str_c(name), &e, POLICY_OUTBOUND);
+    atomic_store_explicit(&r->of_builtin[i], p, memory_order_release);
+    return p;
 }
 
 struct policy *policy_each(struct resiliency *r, struct policy *before)

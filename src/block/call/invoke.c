@@ -181,8 +181,10 @@ static int stamp(struct blocks *b, const struct http_exchange *x, struct http_re
     while (colon > 0 && peer.p[colon - 1] != ':')
         colon--;
     str ip = colon > 0 ? str_take(peer, (size_t)colon - 1) : peer;
-    str forwarded = arena_printf(x->arena, "for=" STR_FMT ";by=" STR_FMT ";host=%s", STR_ARG(ip),
-                                 STR_ARG(b->invoker->host_address), b->invoker->hostname);
+    const str part[] = { S("for="),   ip,
+                         S(";by="),   b->invoker->host_address,
+                         S(";host="), str_c(b->invoker->hostname) };
+    str forwarded = arena_join(x->arena, part, COUNT(part));
     if (!forwarded.p)
         return -EXHAUSTED;
     const struct http_header add[] = {

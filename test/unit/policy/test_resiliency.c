@@ -59,6 +59,7 @@ TEST(without_resources_nothing_applies_but_the_built_in_retries)
     CHECK(!policy_component(r, S("db"), "Statestore", POLICY_OUTBOUND));
     CHECK(!resiliency_has_app(r, S("orders")));
     struct policy *p = policy_builtin(r, BUILTIN_SERVICE_RETRIES);
+    CHECK(p && policy_builtin(r, BUILTIN_SERVICE_RETRIES) == p);
     REQUIRE(p);
     CHECK(!p->retry->exponential);
     CHECK_EQ(p->retry->max_retries, 3);
