@@ -7,8 +7,8 @@ The app can do 400 calls/s. It gets half of that; four times, then twenty times 
 classes (15 % critical, 35 % normal, 50 % background); then half again. `own`: callers ask the app's
 sidecar; `peer`: another app's, so that two are in between. Nothing is configured. Prints what became
 of the calls, by how much they were begun late, how long the app's 20 ms were in fact, and what each
-process used of a processor. A run in which calls were begun late or the app's work took longer isn't
-measured: its bars count neither way. Exits with 1 when a bar isn't met, 2 when one wasn't measured:
+process used of a processor and waited for one. A run in which calls were begun late, the app's work
+took longer or a process waited much isn't measured: its bars count neither way. Exits with 1 when a bar isn't met, 2 when one wasn't measured:
 
   goodput at 4 times: 90 % of the capacity, at 20 times 85 %; of critical calls, which alone are under
   the capacity at 4 times, 99 % succeed; p99 of those that were let in: at most 3 times the unloaded
@@ -17,6 +17,7 @@ measured: its bars count neither way. Exits with 1 when a bar isn't met, 2 when 
 --off shows the same with overload control switched off.
 """
 import argparse
+import glob
 import json
 import os
 import signal
@@ -32,6 +33,7 @@ CAPACITY = WORKERS * 1000 / SERVICE_MS
 SHARES = {"critical": 0.15, "high": 0, "normal": 0.35, "low": 0, "background": 0.5}
 # Past these the figures of a run are the machine's, not the system's, and no bar of it is judged.
 LATE_MS = 20  # p99 of how much later than due calls were begun
+WAITED = 0.2  # of the time that a thread of the app or a sidecar was ready but had no processor
 SERVICE_OVER = 1.1  # how much longer than it should the app's own work may take
 ON = """apiVersion: proa.dev/v1alpha1
 kind: Overload
@@ -105,9 +107,18 @@ class Bench:
             used[name] = (int(fields[11]) + int(fields[12])) / tick
         return used
 
+    def waits(self):
+        """Seconds that the thread of each process that waited longest for a processor has waited."""
+        waited = {}
+        for name, p in self.procs:
+            for path in glob.glob(f"/proc/{p.pid}/task/*/schedstat"):
+                with open(path, encoding="utf-8") as f:
+                    waited[name] = max(waited.get(name, 0), int(f.read().split()[1]) / 1e9)
+        return waited
+
     def load(self, what, port, times, seconds, skip=0.0):
         rates = [str(CAPACITY * times * SHARES[c]) for c in SHARES]
-        begin, cpu, machine = time.monotonic(), self.cpu(), machine_cpu()
+        begin, cpu, waits, machine = time.monotonic(), self.cpu(), self.waits(), machine_cpu()
         out = subprocess.run([self.load_binary, "load", str(port), "/v1.0/invoke/app/method/work", str(seconds), str(skip),
                               *rates], stdout=subprocess.PIPE, text=True, check=True).stdout
         r = json.loads(out)
@@ -116,7 +127,8 @@ class Bench:
         wall, (busy, idle) = time.monotonic() - begin, (t - m for t, m in zip(machine_cpu(), machine))
         used["others"] = max(busy - sum(used.values()), 0)
         used["idle"] = idle
-        r["unmeasured"] = self.why_unmeasured(r)
+        waited = {n: (t - waits[n]) / wall for n, t in self.waits().items()}
+        r["unmeasured"] = self.why_unmeasured(r, waited)
         r["offered"] = sum(c["offered"] for c in classes.values()) / r["seconds"]
         r["good"] = r["done"] / r["seconds"]
         r["failed"] = sum(c["failed"] for c in classes.values())
@@ -126,16 +138,21 @@ class Bench:
               f"   shed {r['shed']}, failed {r['failed']}\n"
               f"      offered {r['offered']:.0f}/s   begun late by p50 {r['late_p50']:.2f} ms, p99 {r['late_p99']:.2f} ms, "
               f"max {r['late_max']:.0f} ms   held {r['held']}   work took {r['service_ms']:.1f} ms   cpu "
-              + " ".join(f"{n} {100 * t / wall:.0f} %" for n, t in used.items()), flush=True)
+              + " ".join(f"{n} {100 * t / wall:.0f} %" for n, t in used.items()) + "   waited for one "
+              + " ".join(f"{n} {100 * t:.0f} %" for n, t in waited.items()), flush=True)
         if r["unmeasured"]:
             print(f"      NOT MEASURED: {r['unmeasured']}", flush=True)
         return r
 
-    def why_unmeasured(self, r):
+    @staticmethod
+    def why_unmeasured(r, waited):
         if r["late_p99"] > LATE_MS:
             return f"p99 of how late calls were begun is {r['late_p99']:.0f} ms, more than {LATE_MS}"
         if r["service_ms"] > SERVICE_OVER * SERVICE_MS:
             return f"the app's work took {r['service_ms']:.1f} ms, more than {SERVICE_OVER * SERVICE_MS:.0f}"
+        for name, part in waited.items():
+            if part > WAITED:
+                return f"{name} waited {100 * part:.0f} % of the time for a processor, more than {100 * WAITED:.0f}"
         return None
 
     def bar(self, what, value, ok, *runs):
