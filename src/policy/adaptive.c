@@ -101,21 +101,22 @@ static void follow_use(struct adaptive *a, const struct adaptive_window *w)
         set_limit(a, fmax(wanted, a->limit * 0.9));
 }
 
-/* One window that is a little slower may be chance: it takes no more than half of the trust. */
-static void note_calm(struct adaptive *a, double g)
+/* One window that is a little slower may be chance: it takes no more than half of the trust, and
+ * none where the limit held nobody back, since that says nothing about more calls at once. */
+static void note_calm(struct adaptive *a, double g, bool saturated)
 {
     if (g < CLEAR)
         a->calm = 0;
-    else if (g < 1)
+    else if (g == 1)
+        a->calm += a->calm < CALM_MAX;
+    else if (saturated)
         a->calm /= 2;
-    else if (a->calm < CALM_MAX)
-        a->calm++;
 }
 
 static void move(struct adaptive *a, const struct adaptive_window *w)
 {
     double g = fmin(fmax(w->gradient * tolerance(w->scatter), STEEPEST), 1), old = a->limit;
-    note_calm(a, g);
+    note_calm(a, g, w->saturated);
     if (!w->saturated && g == 1)
         follow_use(a, w);
     else if (w->saturated && a->was_saturated && a->calm >= CALM)

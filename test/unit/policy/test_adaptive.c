@@ -100,6 +100,50 @@ TEST(unused_limit_goes_back_to_twice_what_is_used)
     CHECK_EQ(adaptive_limit(&c.limit), ADAPTIVE_START);
 }
 
+/* What a window says of the next ones: may the limit double? */
+TEST(slower_window_takes_trust_only_where_the_limit_held_calls_back)
+{
+    static const struct {
+        const char *name;
+        double gradient;
+        bool saturated, growing;
+    } row[] = {
+        { "as ever, not held back", 1, false, true },
+        { "as ever, held back", 1, true, true },
+        { "a little slower, not held back", 0.85, false, true },
+        { "a little slower, held back", 0.85, true, false },
+        { "much slower, not held back", 0.5, false, false },
+        { "much slower, held back", 0.5, true, false },
+    };
+    EACH (row, r) {
+        struct adaptive a;
+        struct adaptive_window w = { .gradient = r->gradient,
+                                     .saturated = r->saturated,
+                                     .inflight = 5 };
+        adaptive_init(&a, 0, 0);
+        REQUIRE(adaptive_growing(&a));
+        CHECK_EQ(adaptive_update(&a, &w), ADAPTIVE_OK);
+        CHECK_EQ(adaptive_growing(&a), r->growing, "%s", r->name);
+    }
+}
+
+TEST(limit_doubles_in_a_burst_though_little_load_was_a_little_slower_by_chance)
+{
+    struct adaptive a;
+    struct adaptive_window little = { .gradient = 0.85, .inflight = 5 },
+                           full = { .gradient = 1, .saturated = true, .inflight = 20 };
+    adaptive_init(&a, 0, 0);
+    for (int i = 0; i < 5; i++)
+        CHECK_EQ(adaptive_update(&a, &little), ADAPTIVE_OK);
+    CHECK_EQ(adaptive_limit(&a), ADAPTIVE_START);
+    CHECK_EQ(adaptive_update(&a, &full), ADAPTIVE_OK); /* has calls of before in it */
+    for (int i = 0; i < 3; i++) {
+        unsigned before = adaptive_limit(&a);
+        CHECK_EQ(adaptive_update(&a, &full), ADAPTIVE_OK);
+        CHECK(adaptive_limit(&a) >= 2 * before, "%u, before %u", adaptive_limit(&a), before);
+    }
+}
+
 TEST(bounds_hold_whatever_is_measured)
 {
     struct adaptive a;
