@@ -267,8 +267,17 @@ bool admission_stands(struct admission *a, uint64_t now_ns)
     return stands_by_itself(a, now_ns) && !help_comes(a, now_ns);
 }
 
+/* Of what there is too much the newest go first: they may still be in time. What all gets its place
+ * is served in order, so that none of it waits for longer than it must. */
+static bool newest_first(const struct admission *a, size_t class)
+{
+    unsigned cut = atomic_load_explicit(&a->cut.cut, memory_order_relaxed);
+    return cut == PRIORITY_LEVELS || class >= (size_t)priority_class(cut - 1);
+}
+
 /* What a call of that class may wait. The more important wait longer: they are served first, so
- * that a long wait of theirs is a hiccup of the app and no sign of too many of them. */
+ * that a long wait of theirs is a hiccup of the app and no sign of too many of them; least of all
+ * where only what is less important is cut off. */
 static uint64_t may_wait_ns(const struct admission *a, enum priority p, bool standing)
 {
     double ns = a->config.target_ns ? (double)a->config.target_ns : a->baseline_ns;
@@ -276,7 +285,7 @@ static uint64_t may_wait_ns(const struct admission *a, enum priority p, bool sta
         return STAND_MAX;
     if (!a->config.target_ns)
         ns = fmin(fmax(ns, (double)TARGET_MIN), (double)TARGET_MAX);
-    return (uint64_t)(ns * (p < PRIORITY_NORMAL ? 4 : 1));
+    return (uint64_t)(ns * (!newest_first(a, p) ? STAND_LATENCIES : p < PRIORITY_NORMAL ? 4 : 1));
 }
 
 /* The oldest of each class stand in front. */
@@ -324,14 +333,6 @@ static bool is_full(struct admission *a)
 {
     return atomic_load(&a->inflight.n) >= atomic_load(&a->limit) ||
            atomic_load(&a->all) >= atomic_load(&a->hard);
-}
-
-/* Of what there is too much the newest go first: they may still be in time. What all gets its place
- * is served in order, so that none of it waits for longer than it must. */
-static bool newest_first(const struct admission *a, size_t class)
-{
-    unsigned cut = atomic_load_explicit(&a->cut.cut, memory_order_relaxed);
-    return cut == PRIORITY_LEVELS || class >= (size_t)priority_class(cut - 1);
 }
 
 static bool admit_one(struct admission *a, bool standing, uint64_t now_ns, struct list *done)
