@@ -402,6 +402,23 @@ TEST(help_lets_no_more_wait_than_can_be_done)
     rush_end(r);
 }
 
+TEST(what_is_above_the_cut_outlasts_a_hiccup_of_the_app)
+{
+    struct rush *r = rush_start();
+    struct admission_place p;
+    struct admission_ask ask = ask_of(PRIORITY_CRITICAL);
+    rush_for(r, SEC(5), 8);
+    rush_for(r, SEC(3), 120);
+    REQUIRE(admission_cuts(r->a));
+    REQUIRE(admission_enter(r->a, &p, &ask, r->now) == ADMISSION_WAIT);
+    r->now += 6 * WORK; /* in which nothing ends */
+    CHECK_EQ(admission_check(r->a, &p, r->now), ADMISSION_WAIT);
+    rush_look(r);
+    REQUIRE(p.verdict == ADMISSION_IN);
+    admission_leave(r->a, &p, ADMISSION_DONE, r->now);
+    rush_end(r);
+}
+
 TEST(out_of_memory_is_said)
 {
     FAIL_EACH_ALLOC(n)
