@@ -134,8 +134,8 @@ CO static int wait_for_app(struct runtime *r)
 /* Callers find us from now on: what they ask for can be done. */
 CO static void join(struct runtime *r)
 {
-    struct instance *i = r->blocks.resolver;
-    const struct resolver_ops *ops = i ? CONTAINER_OF(i->type, struct resolver_ops, t) : NULL;
+    const struct instance *i = r->blocks.resolver;
+    const struct resolver_ops *ops = runtime_resolver(r);
     struct error err = { 0 };
     DEADLINE(JOIN);
     if (ops && ops->join && ops->join(i->self, &err) < 0 && !fiber_cancelled())

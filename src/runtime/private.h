@@ -103,6 +103,12 @@ int describe_set(void *runtime, str key, str value);
 CO void describe_feed(void *runtime, struct buf *out);
 /* reload.c: the fiber that follows the files */
 CO void reload_main(void *runtime);
+/* What the name resolution can do; NULL = there is none. */
+static inline const struct resolver_ops *runtime_resolver(const struct runtime *r)
+{
+    const struct instance *i = r->blocks.resolver;
+    return i ? CONTAINER_OF(i->type, struct resolver_ops, t) : NULL;
+}
 /* relief.c: the fiber that looks whether an overloaded app gets more instances */
 CO void relief_main(void *runtime);
 /* life.c: the fiber that follows the app */

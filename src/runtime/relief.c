@@ -20,8 +20,8 @@ static struct metric_family room = {
 /* The app's instances, this one too; 0 = the registry doesn't say. */
 CO static unsigned count(struct runtime *r)
 {
-    struct instance *i = r->blocks.resolver;
-    const struct resolver_ops *ops = i ? CONTAINER_OF(i->type, struct resolver_ops, t) : NULL;
+    const struct instance *i = r->blocks.resolver;
+    const struct resolver_ops *ops = runtime_resolver(r);
     struct error err = { 0 };
     size_t n = 0;
     AUTO(arena_done) struct arena a;

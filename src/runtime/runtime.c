@@ -557,8 +557,8 @@ int runtime_start(struct runtime *r, struct error *err)
 CO static void leave_step(void *arg)
 {
     struct runtime *r = arg;
-    struct instance *i = r->blocks.resolver;
-    const struct resolver_ops *ops = i ? CONTAINER_OF(i->type, struct resolver_ops, t) : NULL;
+    const struct instance *i = r->blocks.resolver;
+    const struct resolver_ops *ops = runtime_resolver(r);
     if (ops && ops->leave)
         ops->leave(i->self);
 }

@@ -33,9 +33,10 @@ static bool sync_file(const char *path)
 void sqlite_create_wal(const char *path)
 {
     char made[PATH_MAX], id[UUID_LEN + 1] = "";
+    if (access(path, F_OK) == 0)
+        return;
     id_uuid4(id);
-    int n = snprintf(made, sizeof made, "%s.new-%s", path, id);
-    if (n >= (int)sizeof made || access(path, F_OK) == 0)
+    if (snprintf(made, sizeof made, "%s.new-%s", path, id) >= (int)sizeof made)
         return;
     if (write_empty(made) && sync_file(made))
         (void)!link(made, path); /* somebody was quicker: fine */

@@ -2,7 +2,10 @@
 
 #include "base/clock.h"
 #include "base/id.h"
+#include "block/app/retried.h"
 #include "block/call/invoke.h"
+#include "block/call/traffic.h"
+#include "block/core/headers.h"
 #include "policy/balance.h"
 #include "policy/choice.h"
 
@@ -156,6 +159,16 @@ static void learn(struct peers *p, const struct traffic_rule *rule, struct peer 
         atomic_fetch_add_explicit(&peer->ejections, 1, memory_order_relaxed);
     if (asked->gone)
         SET(peer->direct, false); /* whoever takes this address next may be another program */
+}
+
+void peers_hear(const struct http_headers *answer, int r, struct peer_asked *ret,
+                struct guard_attempt *attempt)
+{
+    ret->load = traffic_load(answer);
+    ret->draining = traffic_draining(answer);
+    ret->shed = r < 0 && traffic_was_shed(answer);
+    attempt->shed = r < 0 && http_headers_has(answer, S(SHED_HEADER));
+    attempt->retried = r < 0 && retried_is_marked(answer);
 }
 
 /* ---- one after the other ---- */

@@ -7,6 +7,7 @@
 
 #include "block/call/resolve.h"
 #include "block/core/guard.h"
+#include "http/message.h"
 
 enum { PEERS_TRIED = 3 };
 
@@ -19,6 +20,9 @@ struct peer_asked { /* what asking one has shown */
     bool failed;    /* it failed, and a copy's answer counts */
     int load;       /* utilisation that it reported, permille; negative = none */
 };
+/* What its answer's headers, or a gRPC answer's trailers, say of it; r: of the call, 0 or -CODE. */
+void peers_hear(const struct http_headers *answer, int r, struct peer_asked *ret,
+                struct guard_attempt *attempt);
 
 struct peers {
     struct blocks *b;

@@ -134,13 +134,6 @@ CO static int answer_end(struct forward *f)
     return r < 0 ? r : http_reply_end(x, &h);
 }
 
-CO static bool has_mark(struct forward *f)
-{
-    const struct http_response *res;
-    return f->status.code != OK && http_call_response(f->call, &res, NULL) >= 0 &&
-           retried_is_marked(grpc_call_trailers(f->call, res));
-}
-
 static int splice_failed(const struct forward *f, int r, struct error *err)
 {
     switch (r) {
@@ -214,7 +207,6 @@ CO static int pass(struct forward *f, struct guard_attempt *attempt, struct erro
         return splice_failed(f, r, err);
     }
     attempt->grpc_status = (int)f->status.code;
-    attempt->retried = has_mark(f);
     if (f->status.code != OK && f->hold && !x->started)
         return fail(err, f->status.code, NULL, STR_FMT, STR_ARG(f->status.message));
     attempt->fatal = true; /* whatever it was: it's on its way */
@@ -266,13 +258,8 @@ CO static int meet_chaos(struct forward *f, const struct peer *peer, struct guar
 CO static void hear(struct forward *f, int r, struct peer_asked *ret, struct guard_attempt *attempt)
 {
     const struct http_response *res;
-    if (!f->call || f->start_only || http_call_response(f->call, &res, NULL) < 0)
-        return;
-    const struct http_headers *t = grpc_call_trailers(f->call, res);
-    ret->load = traffic_load(t);
-    ret->draining = traffic_draining(t);
-    ret->shed = r < 0 && traffic_was_shed(t);
-    attempt->shed = r < 0 && http_headers_has(t, S(SHED_HEADER));
+    if (f->call && !f->start_only && http_call_response(f->call, &res, NULL) >= 0)
+        peers_hear(grpc_call_trailers(f->call, res), r, ret, attempt);
 }
 
 CO static int ask_peer(void *arg, struct peer *peer, struct peer_asked *ret,

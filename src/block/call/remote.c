@@ -1,6 +1,5 @@
 #include "block/call/remote.h"
 
-#include "block/app/retried.h"
 #include "block/call/peer.h"
 #include "block/core/chaos.h"
 #include "block/core/headers.h"
@@ -96,12 +95,8 @@ CO int remote_ask(const struct remote *c, struct relay *relay, struct peer *peer
     ret->unsent = r == -UNAVAILABLE && !attempt->http_status && !relay->reached && !relay->sent;
     attempt->shed = r < 0 && err && err->shed;
     if (relay->answer.source) {
-        ret->load = traffic_load(&relay->answer.headers);
-        ret->draining = traffic_draining(&relay->answer.headers);
+        peers_hear(&relay->answer.headers, r, ret, attempt);
         traffic_strip(&relay->answer.headers);
-        ret->shed = r < 0 && traffic_was_shed(&relay->answer.headers);
-        attempt->shed = r < 0 && http_headers_has(&relay->answer.headers, S(SHED_HEADER));
-        attempt->retried = r < 0 && retried_is_marked(&relay->answer.headers);
     }
     return r;
 }

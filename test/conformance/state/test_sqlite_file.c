@@ -139,6 +139,29 @@ static const char others_file[] =
     "('not base64', '****', 1, 'e5', NULL), ('odd time', '1', 0, 'e6', 'soon'), "
     "('number', 42, 'x', 7, NULL);";
 
+TEST_LOOP(rows_of_another_runtime_are_read)
+{
+    struct scratch s;
+    struct engine e;
+    struct state_value v;
+    struct error err = { 0 };
+    scratch_make(&s);
+    (void)scratch_sql(&s, others_file);
+    REQUIRE(open_file(&e, &s, NULL, &err) == 0, "%s", err.text);
+    CHECK_OK(get(&e, "text", &v, &err));
+    CHECK(v.found);
+    CHECK_STR(v.value, "\"v\"");
+    CHECK_STR(v.etag, "e1");
+    CHECK_OK(get(&e, "bytes", &v, &err));
+    CHECK(v.value.n == 3 && memcmp(v.value.p, "\0\1\2", 3) == 0);
+    CHECK_OK(get(&e, "late", &v, &err));
+    CHECK(v.found && v.expire_ns > clock_wall_ns() + SEC(900));
+    CHECK_OK(get(&e, "over", &v, &err));
+    CHECK(!v.found);
+    engine_close(&e);
+    scratch_remove(&s);
+}
+
 TEST_LOOP(new_file_appears_whole_in_wal_mode_and_alone)
 {
     struct scratch s;
@@ -170,29 +193,6 @@ TEST(file_that_is_there_is_kept_when_another_makes_it)
     REQUIRE(symlink("nowhere/else.db", s.file) == 0); /* taken, though nothing is there */
     sqlite_create_wal(s.file);
     CHECK_EQ(scratch_count(&s), 1);
-    scratch_remove(&s);
-}
-
-TEST_LOOP(rows_of_another_runtime_are_read)
-{
-    struct scratch s;
-    struct engine e;
-    struct state_value v;
-    struct error err = { 0 };
-    scratch_make(&s);
-    (void)scratch_sql(&s, others_file);
-    REQUIRE(open_file(&e, &s, NULL, &err) == 0, "%s", err.text);
-    CHECK_OK(get(&e, "text", &v, &err));
-    CHECK(v.found);
-    CHECK_STR(v.value, "\"v\"");
-    CHECK_STR(v.etag, "e1");
-    CHECK_OK(get(&e, "bytes", &v, &err));
-    CHECK(v.value.n == 3 && memcmp(v.value.p, "\0\1\2", 3) == 0);
-    CHECK_OK(get(&e, "late", &v, &err));
-    CHECK(v.found && v.expire_ns > clock_wall_ns() + SEC(900));
-    CHECK_OK(get(&e, "over", &v, &err));
-    CHECK(!v.found);
-    engine_close(&e);
     scratch_remove(&s);
 }
 
